@@ -45,7 +45,7 @@ class Addresses(Model):
 
 
 class Scheduling(Model):
-    """Whether, and how full, servers are placed here."""
+    """Whether servers are placed here, and with how much memory."""
 
     mode: Literal["Enabled", "Cordoned"] = Field(
         default="Enabled",
@@ -54,23 +54,6 @@ class Scheduling(Model):
     reserved_memory: Quantity | None = Field(
         default=None,
         description="Memory kept for the host itself, such as 4Gi; never given to servers.",
-    )
-    cpu_overcommit: (
-        Annotated[
-            str,
-            Field(max_length=8),
-            Extra(
-                rule(
-                    "self.matches('^[1-9][0-9]*([.][0-9]+)?$')",
-                    'must be a factor of at least 1, in quotes, such as "4" or "1.5"',
-                )
-            ),
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description='Virtual processors given out for each real one, such as "4"; not limited if '
-        "absent.",
     )
 
 
@@ -90,7 +73,8 @@ class NodeSpec(Model):
     libvirt: Libvirt = Field(description="How the operator looks at the host's libvirt.")
     addresses: Addresses = Field(description="The host's addresses by network.")
     scheduling: Scheduling = Field(
-        default=Scheduling(), description="Whether, and how full, servers are placed here."
+        default=Scheduling(),
+        description="Whether servers are placed here, and what is kept from them.",
     )
     maintenance: Maintenance = Field(default=Maintenance(), description="Emptying the host.")
 

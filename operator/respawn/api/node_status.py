@@ -8,19 +8,10 @@ from pydantic import ConfigDict, Field
 
 from respawn.api.base import Model, Status, keyed, rule, rules, unique
 from respawn.api.conditions import Conditions
-from respawn.api.types import Address, Count, Identity, Reason, Ref, Size, Text, Time
+from respawn.api.types import Address, Count, Identity, Reason, Size, Text, Time
 
-FenceForm = Literal["Address", "Range"]
-"""How a blocklist entry is written: `ip:0/0` or `range ip/32`, two keys with one effect."""
-
-
-class Versions(Model):
-    """What runs on the host."""
-
-    agent: Identity | None = Field(default=None, description="Version of the Respawn agent.")
-    libvirt: Identity | None = Field(default=None, description="Version of libvirt.")
-    qemu: Identity | None = Field(default=None, description="Version of QEMU.")
-    kernel: Identity | None = Field(default=None, description="Version of the kernel.")
+FenceForm = Literal["ip", "range"]
+"""How a blocklist entry is written: `IP:0/0` or range `IP/32`, two keys with one effect."""
 
 
 class Registration(Model):
@@ -36,33 +27,27 @@ class Registration(Model):
         default_factory=list,
         description="RADOS objects its heart writes, on different primary OSDs.",
     )
-    versions: Versions | None = Field(default=None, description="What runs on the host.")
-    registered_at: Time | None = Field(
-        default=None, description="When this boot registered, by the host's clock."
-    )
 
 
 class Capacity(Model):
     """What the host has."""
 
-    cpus: Count = Field(description="Logical processors.")
+    cores: Count = Field(description="Logical processors.")
     memory: Size = Field(description="Memory of the host.")
-    foreign_memory: Size | None = Field(
-        default=None, description="Memory of domains that are not Respawn's."
+    reserved: Size | None = Field(default=None, description="Memory kept for the host itself.")
+    foreign: Size | None = Field(
+        default=None, description="Memory of domains that Respawn did not create."
     )
-    server_overhead: Size | None = Field(
-        default=None, description="Memory that QEMU needs beside its guest's, as measured."
+    overhead: Size | None = Field(
+        default=None,
+        description="Memory QEMU needs beside each server's own, as measured.",
     )
-
-
-class StorageReport(Model):
-    """Whether the host's own storage I/O succeeds."""
-
-    status: Literal["True", "False", "Unknown"] = Field(
-        description="Whether Ceph answered this host."
+    machine_type: Identity | None = Field(
+        default=None, description="Newest machine type its QEMU offers, such as pc-q35-7.2."
     )
-    since: Time | None = Field(default=None, description="Since when, by the host's clock.")
-    message: Text | None = Field(default=None, description="What failed, for people.")
+    cpu_model: Identity | None = Field(
+        default=None, description="CPU model that a server first started here gets."
+    )
 
 
 class ServerReport(Model):
@@ -70,8 +55,6 @@ class ServerReport(Model):
 
     uid: Identity = Field(description="UID of the VirtualServer.")
     epoch: Count = Field(description="Epoch of the incarnation.")
-    namespace: Ref | None = Field(default=None, description="Namespace of the VirtualServer.")
-    name: Ref | None = Field(default=None, description="Name of the VirtualServer.")
     state: Literal["Starting", "Running", "Paused", "Failed", "Ended"] = Field(
         description="Starting, Running, Paused: as libvirt shows. Failed: a start failed; that "
         "proves nothing. Ended: after the agent read this epoch as Revoked no domain and no "
@@ -90,8 +73,8 @@ class ServerReport(Model):
     guest_ready: Literal["True", "False", "Unknown"] | None = Field(
         default=None, description="Whether the guest tells that it is up, where it can tell."
     )
-    since: Time | None = Field(
-        default=None, description="Since when it is in this state, by the host's clock."
+    started: Time | None = Field(
+        default=None, description="When its QEMU was started, by the host's clock."
     )
 
 
@@ -111,16 +94,8 @@ class HostStatus(Model):
         description="metadata.generation of the RespawnPolicy whose timings the agent obeys.",
     )
     capacity: Capacity | None = Field(default=None, description="What the host has.")
-    bridges: Annotated[list[Ref], Field(max_length=64), unique()] = Field(
-        default_factory=list, description="Bridges that servers can be plugged into."
-    )
-    guard: Literal["Installed", "Missing"] | None = Field(
-        default=None,
-        description="Whether libvirt asks the agent before every start. Without it nothing is "
-        "placed here.",
-    )
-    storage: StorageReport | None = Field(
-        default=None, description="Whether the host's own storage I/O succeeds."
+    storage: Literal["OK", "Failing"] | None = Field(
+        default=None, description="Failing: the agent itself sees storage I/O of this host fail."
     )
     servers: Annotated[list[ServerReport], Field(max_length=512), keyed("uid", "epoch")] = Field(
         default_factory=list, description="The incarnations of servers on the host."
@@ -176,7 +151,7 @@ class Fence(Model):
     boot_id: Identity | None = Field(default=None, description="The boot that is fenced.")
     form: FenceForm | None = Field(
         default=None,
-        description="How the entries are written: Address (ip:0/0) or Range (range ip/32).",
+        description="How the entries are written: ip (IP:0/0) or range (IP/32).",
     )
     owner: Identity | None = Field(
         default=None, description="Operator process that lifts it, as NAME/INCARNATION."
@@ -185,8 +160,7 @@ class Fence(Model):
         Field(default_factory=list, description="Forms not to use, and whose removal may come.")
     )
     reason: Reason | None = Field(default=None, description="Why it was fenced, in one word.")
-    message: Text | None = Field(default=None, description="Why it was fenced, for people.")
-    since: Time | None = Field(default=None, description="When this phase was written.")
+    fenced_at: Time | None = Field(default=None, description="When the entries had been read back.")
 
 
 class Usage(Model):

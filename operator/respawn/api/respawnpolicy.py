@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from respawn.api.base import POLICY_NAME, Model, Resource, Status, rule, rules, unique
+from respawn.api.base import POLICY_NAME, Model, Resource, Status, keyed, rule, rules
 from respawn.api.conditions import Conditions
-from respawn.api.types import Count, Duration, Identity, Ref, Time, is_duration
+from respawn.api.types import Count, Duration, Span, Time, is_duration
 
 
 def _fits(fields: list[str], expression: str, message: str) -> dict[str, str]:
@@ -101,7 +101,10 @@ class Timings(Model):
 
 
 class Brake(Model):
-    """When so many hosts fail at once that the fault is rather elsewhere, nothing is fenced."""
+    """When so many hosts fail at once that the fault is rather elsewhere, nothing is fenced.
+
+    That is more than max(1, a third of the hosts) within `window`; hosts proven dead do not count.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -111,17 +114,10 @@ class Brake(Model):
     window: Duration = Field(
         default="60s", description="Hosts that fail within so long of each other count together."
     )
-    max_hosts: (
-        Annotated[int, Field(ge=1, le=10000, json_schema_extra={"format": "int32"})] | None
-    ) = Field(
+    released_until: Time | None = Field(
         default=None,
-        description="More hosts than this are held, until a person releases them; "
-        "max(1, a third of the hosts) if absent. Hosts proven dead do not count.",
-    )
-    release_hold: Identity | None = Field(
-        default=None,
-        description="To let a held failover go on, set it to status.hold.id. It releases that one "
-        "hold and no later one.",
+        description="A person has looked, and held failovers may go on until this moment, such as "
+        "2030-01-31T08:30:00Z. After it the brake works again by itself.",
     )
 
 
@@ -134,28 +130,31 @@ class RespawnPolicySpec(Model):
     brake: Brake = Field(default=Brake(), description="What stops a mass failover.")
 
 
-class Hold(Model):
-    """A failover that the brake holds."""
+class EarlierTimings(Model):
+    """Timings of an earlier generation, which hosts may still obey."""
 
-    id: Identity = Field(description="Names this hold; spec.brake.releaseHold takes it.")
-    since: Time = Field(description="When it began.")
-    hosts: Annotated[list[Ref], Field(max_length=1024), unique()] = Field(
-        default_factory=list, description="The hosts it holds."
-    )
+    generation: Count = Field(description="The metadata.generation they were set by.")
+    lease_renew: Span = Field(description="leaseRenew of that generation.")
+    heartbeat: Span = Field(description="heartbeat of that generation.")
+    pause_after: Span = Field(description="pauseAfter of that generation.")
+    fence_after: Span = Field(description="fenceAfter of that generation.")
+    unresponsive_after: Span = Field(description="unresponsiveAfter of that generation.")
+    storage_lost_after: Span = Field(description="storageLostAfter of that generation.")
 
 
 class RespawnPolicyStatus(Status):
     """What Respawn makes of the policy."""
 
-    acknowledged_hosts: Count | None = Field(
-        default=None, description="Number of hosts that obey these timings already."
-    )
     worst_case_recovery: Annotated[str, Field(max_length=16)] | None = Field(
         default=None,
         description="Longest time from a host's loss to the start of its first server elsewhere "
         "that these timings imply.",
     )
-    hold: Hold | None = Field(default=None, description="The failover that the brake holds.")
+    earlier: Annotated[list[EarlierTimings], Field(max_length=16), keyed("generation")] = Field(
+        default_factory=list,
+        description="Timings of earlier generations that hosts may still obey: such a host is "
+        "judged by the slower of the two.",
+    )
     conditions: Conditions = Field(default_factory=list, description="Accepted, FailoverHeld.")
 
 

@@ -60,7 +60,7 @@ def _rewrite(schema: Mapping[str, Any], definitions: Mapping[str, Schema], path:
                 for name, child in value.items()
             }
         elif key == "items":
-            result[key] = _item(_rewrite(value, definitions, f"{path}[]"), path)
+            result[key] = _item(_rewrite(value, definitions, f"{path}[]"), f"{path}[]")
         elif key == "additionalProperties":
             if value is not False and value is not True:
                 result[key] = _rewrite(value, definitions, f"{path}{{}}")
@@ -117,5 +117,6 @@ def _item(schema: Schema, path: str) -> Schema:
     """A list's item. A default inside it would show up as drift in GitOps tools: refused."""
     for name, child in schema.get("properties", {}).items():
         if "default" in child:
-            raise NotStructural(f"{path}[].{name}: no defaults inside list items")
+            raise NotStructural(f"{path}.{name}: no defaults inside list items")
+        _item(child, f"{path}.{name}")
     return schema

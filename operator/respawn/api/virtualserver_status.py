@@ -19,19 +19,17 @@ from respawn.api.types import (
     Ref,
     Size,
     Span,
-    Text,
     Time,
 )
 
-ProofKind = Literal["Fence", "PowerOff", "NewBoot", "Ended", "NeverStarted"]
+ProofKind = Literal["Fenced", "PoweredOff", "NewBoot", "Ended"]
 
 
 class Locker(Model):
     """A Ceph client that held or watched an image, and was blocklisted by its nonce for good."""
 
-    image: Annotated[str, Field(max_length=256)] = Field(description="The image, as POOL/NAME.")
-    client: Identity = Field(description="Ceph client, such as client.4123.")
-    cookie: Identity = Field(description="Cookie of its lock or watch.")
+    client: Identity = Field(description="Ceph client, such as client.4123; empty for a watcher.")
+    cookie: Identity = Field(description="Cookie of its lock; empty for a watcher.")
     address: Address = Field(description="Address with the nonce, as blocklisted.")
 
 
@@ -39,13 +37,12 @@ class Proof(Model):
     """Why no instance of an epoch can write any more."""
 
     kind: ProofKind = Field(
-        description="Fence: its host is fenced and the fence was read back. PowerOff: the BMC "
-        "reports power off. NewBoot: its host came back with another boot ID. Ended: the agent, or "
-        "libvirt over TLS, showed after the revocation that it is gone. NeverStarted: nothing was "
-        "placed before."
+        description="Fenced: every address of its host is blocklisted, read back. PoweredOff: the "
+        "BMC reports power off. NewBoot: the same machine came back with another boot ID. Ended: "
+        "the agent of that boot read the revocation, then saw that nothing of it is left."
     )
     fence_generation: Count | None = Field(
-        default=None, description="Fence: the generation of its host's fence."
+        default=None, description="Fenced: the generation of its host's fence."
     )
     boot_id: Identity | None = Field(default=None, description="NewBoot: the boot ID seen instead.")
     observed_at: Time | None = Field(
@@ -125,10 +122,6 @@ class PlacementStatus(Model):
         default=None,
         description="Boot ID of that Node as read when placing; no other may start it.",
     )
-    reason: Reason | None = Field(
-        default=None, description="Why it was placed or revoked: Start, HostLost, Halted, ..."
-    )
-    since: Time | None = Field(default=None, description="When this phase was written.")
     grace: Span | None = Field(
         default=None,
         description="Revoked: how long the guest may take to shut down; at once if absent.",
@@ -146,9 +139,7 @@ class DiskHardware(Model):
     serial: Annotated[str, Field(max_length=20)] | None = Field(
         default=None, description="Serial the guest sees."
     )
-    pci_address: Annotated[str, Field(max_length=16)] | None = Field(
-        default=None, description="PCI address in the guest, such as 0000:04:00.0."
-    )
+    slot: Count | None = Field(default=None, description="PCI slot in the guest.")
 
 
 class InterfaceHardware(Model):
@@ -158,9 +149,7 @@ class InterfaceHardware(Model):
     mac_address: Annotated[str, Field(max_length=17)] | None = Field(
         default=None, description="MAC address."
     )
-    pci_address: Annotated[str, Field(max_length=16)] | None = Field(
-        default=None, description="PCI address in the guest, such as 0000:01:00.0."
-    )
+    slot: Count | None = Field(default=None, description="PCI slot in the guest.")
 
 
 class Hardware(Model):
@@ -179,30 +168,24 @@ class Hardware(Model):
 
 
 class DiskStatus(Model):
-    """What is observed of a disk."""
+    """A disk that exists."""
 
     name: Ref = Field(description="Name of the disk in spec.disks.")
-    image: Annotated[str, Field(max_length=256)] | None = Field(
-        default=None, description="The image that holds it, as POOL/NAME."
+    pool: Ref = Field(description="Name of the StoragePool that holds it.")
+    image: Annotated[str, Field(max_length=256)] = Field(
+        description="RBD image in that pool: vs-<uid>-<disk>."
     )
-    size: Size | None = Field(default=None, description="Its size as read from the image.")
-    ready: Literal["True", "False", "Unknown"] | None = Field(
-        default=None, description="Whether it exists as the spec says."
-    )
-    reason: Reason | None = Field(default=None, description="Why it is not ready.")
-    message: Text | None = Field(default=None, description="Why it is not ready, for people.")
+    size: Size = Field(description="Its size as read from the image.")
 
 
-class StartFailures(Model):
-    """Starts that failed since the server last ran; they pace the next attempt."""
+class Setback(Model):
+    """How an instance last ended unwanted; it paces the next attempt."""
 
-    count: Count = Field(description="How many starts failed in a row.")
-    last_failed: Time | None = Field(default=None, description="When the last one failed.")
-    reason: Reason | None = Field(default=None, description="Why it failed.")
-    message: Text | None = Field(default=None, description="Why it failed, for people.")
-    nodes: Annotated[list[Ref], Field(max_length=16), unique()] = Field(
-        default_factory=list, description="Nodes it failed on, avoided until one succeeds."
-    )
+    epoch: Count = Field(description="Epoch of the instance.")
+    node: Ref = Field(description="Node it was on; avoided for the next attempt.")
+    reason: Reason = Field(description="How it ended: QemuDied, GuestPanicked, StartFailed, ...")
+    at: Time = Field(description="When it was observed.")
+    count: Count = Field(description="How many in a row; back-off grows with it.")
 
 
 class RecoveryTimeline(Model):
@@ -214,7 +197,6 @@ class RecoveryTimeline(Model):
     proof: ProofKind | None = Field(
         default=None, description="Kind of the proof that the old instance can no longer write."
     )
-    epoch: Count | None = Field(default=None, description="The epoch it was recovered into.")
     last_seen: Time | None = Field(default=None, description="Last sign of life of the old one.")
     suspected: Time | None = Field(default=None, description="When it was missed.")
     decided: Time | None = Field(default=None, description="When the recovery was decided.")
@@ -259,10 +241,10 @@ class VirtualServerStatus(Status):
         default=None, description="The virtual hardware, fixed at the first start."
     )
     disks: Annotated[list[DiskStatus], Field(max_length=32), keyed("name")] = Field(
-        default_factory=list, description="What is observed of the disks, retained ones included."
+        default_factory=list, description="The disks that exist."
     )
-    start_failures: StartFailures | None = Field(
-        default=None, description="Starts that failed since the server last ran."
+    setback: Setback | None = Field(
+        default=None, description="How an instance last ended unwanted, until one lasts."
     )
     last_recovery: RecoveryTimeline | None = Field(
         default=None, description="The last recovery: what happened when."
