@@ -3,17 +3,19 @@
 They take 3 s to start and 300 MB. Binaries: $KUBEBUILDER_ASSETS, else what `hack/lab up` cached.
 """
 
+import asyncio
 import base64
+import copy
 import datetime
 import ipaddress
 import os
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,8 +23,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from respawn.adapters.kubernetes import config
+from respawn.adapters.kubernetes.client import Client
+from respawn.api.kinds import KINDS
+
 VERSION = "v1.36.3"
 PROJECT = Path(__file__).parents[2]
+SAMPLES = PROJECT / "manifests" / "samples"
 ADMIN = ("admin", "system:masters")
 
 
@@ -109,9 +116,9 @@ class ControlPlane:
 
     def _spawn(self, name: str, *arguments: str) -> None:
         log = (self.folder / f"{name}.log").open("ab")
-        self.processes[name] = subprocess.Popen(
-            [self.binaries / name, *arguments], stdout=log, stderr=log
-        )
+        # They end with us, whatever ends us.
+        command = ["setpriv", "--pdeathsig", "KILL", str(self.binaries / name), *arguments]
+        self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def start(self) -> None:
         """Start both and wait until the API server says it is ready."""
@@ -155,6 +162,18 @@ class ControlPlane:
                 pytest.fail(f"control plane not ready, ended: {ended}\n{self.log_tail()}")
             time.sleep(0.2)
 
+    def await_admission(self) -> None:
+        """Wait until the policies act (about a second); the one asked about was applied last."""
+        stranger = self.kubeconfig("respawn:host:stranger", "respawn:hosts")
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+        probe = {**lease, "metadata": {"name": "another", "namespace": "respawn"}}
+        words = ("create", "--dry-run=server", "--validate=false", "-f", "-")
+        deadline = time.monotonic() + 30
+        while not self.kubectl(*words, manifest=probe, kubeconfig=stranger, check=False).returncode:
+            if time.monotonic() > deadline:
+                pytest.fail("the admission policies do not act")
+            time.sleep(0.1)
+
     def log_tail(self) -> str:
         logs = (self.folder / f"{name}.log" for name in self.processes)
         return "\n".join(log.read_text(errors="replace")[-2000:] for log in logs)
@@ -196,6 +215,22 @@ class ControlPlane:
         path.write_text(yaml.safe_dump(config))
         return path
 
+    @asynccontextmanager
+    async def client(self, user: Path | None = None) -> AsyncIterator[Client]:
+        """A client of `user`, a kubeconfig; of the admin, unless told."""
+        endpoint = config.from_kubeconfig(user or self.admin)
+        async with Client(endpoint, manager="respawn-test", deadline=5) as client:
+            yield client
+
+    def run(self, scenario: Callable[[Client], Awaitable[Any]], *, user: Path | None = None) -> Any:
+        """What `scenario` returns with a client of `user`, within a minute."""
+
+        async def main() -> Any:
+            async with self.client(user) as client, asyncio.timeout(60):
+                return await scenario(client)
+
+        return asyncio.run(main())
+
     def kubectl(
         self,
         *arguments: str,
@@ -221,16 +256,6 @@ class ControlPlane:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {result.stderr}")
         return result
 
-    def compact(self) -> None:
-        """Make etcd forget every revision but the present one."""
-        status = self._etcd("maintenance/status", b"{}")
-        self._etcd("kv/compaction", f'{{"revision": {status}, "physical": true}}'.encode())
-
-    def _etcd(self, path: str, body: bytes) -> str:
-        request = urllib.request.Request(f"{self.etcd_url}/v3/{path}", data=body)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return str(yaml.safe_load(answer.read())["header"]["revision"])
-
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
@@ -241,6 +266,48 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         plane.kubectl("apply", "-f", str(PROJECT / "crds"))
         plane.kubectl("wait", "--for=condition=Established", "-f", str(PROJECT / "crds"))
         plane.kubectl("apply", "-f", str(PROJECT / "manifests"))
+        plane.await_admission()
         yield plane
     finally:
         plane.stop()
+
+
+class Samples:
+    """The documents of manifests/samples, by kind."""
+
+    folder = SAMPLES
+
+    def __init__(self) -> None:
+        self.documents: dict[str, dict[str, Any]] = {
+            document["kind"]: document
+            for path in sorted(SAMPLES.glob("*.yaml"))
+            for document in yaml.safe_load_all(path.read_text())
+        }
+
+    def altered(self, kind: str, path: str, value: Any) -> dict[str, Any]:
+        """The sample of `kind` with `value` at the dotted `path`; None removes what is there."""
+        document = copy.deepcopy(self.documents[kind])
+        *steps, last = (int(word) if word.isdigit() else word for word in path.split("."))
+        place: Any = document
+        for step in steps:
+            place = place[step]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+        return document
+
+
+@pytest.fixture(scope="session")
+def samples() -> Samples:
+    """The samples, as they lie there."""
+    return Samples()
+
+
+@pytest.fixture
+def applied(control_plane: ControlPlane) -> Iterator[None]:
+    """The samples, freshly applied; afterwards they are gone (but for their namespace)."""
+    control_plane.kubectl("apply", "--server-side", "-f", str(SAMPLES))
+    yield
+    kinds = ",".join(f"{kind.plural}.respawn.dev" for kind in KINDS)
+    control_plane.kubectl("delete", kinds, "--all", "-A")
