@@ -67,6 +67,8 @@ rbd default clone format = 2
 [mon]
 mon data = {root}/mon.$id
 mgr initial modules =
+mon data avail warn = 3
+mon data avail crit = 1
 [mgr]
 mgr data = {root}/mgr.$id
 [osd]

@@ -97,6 +97,7 @@ def define(folder: Folder, state: LabState, authority: Authority, supervisor: Su
     supervisor.define(
         "kube-apiserver",
         [*api, *_apiserver(programs, folder, serving, sa_private, sa_public)],
+        stop_patience=1.0,  # it would wait a minute for watches to end
     )
     supervisor.define(
         "kube-controller-manager",

@@ -73,6 +73,7 @@ class Supervisor:
         env: Mapping[str, str] | None = None,
         restart: bool = True,
         pass_listener: bool = False,
+        stop_patience: float | None = None,
     ) -> None:
         self.order(
             op="define",
@@ -81,6 +82,7 @@ class Supervisor:
             env=dict(env or {}),
             restart=restart,
             pass_listener=pass_listener,
+            stop_patience=stop_patience,
         )
 
     def start(self, name: str) -> None:

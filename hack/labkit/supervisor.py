@@ -4,7 +4,8 @@ Runs as `/usr/bin/python3 -SE supervisor.py SOCKET LOG_FOLDER [LISTEN_FD]` with 
 standard library. It restarts a service that died one second later, as systemd would, and takes
 orders on the unix socket SOCKET: one JSON object a line, one JSON answer a line.
 
-    {"op": "define", "name": N, "argv": [...], "env": {...}, "restart": true, "pass_listener": false}
+    {"op": "define", "name": N, "argv": [...], "env": {...}, "restart": true, "pass_listener": false,
+     "stop_patience": seconds from SIGTERM to SIGKILL, default 10}
     {"op": "start"|"stop"|"kill"|"freeze"|"thaw"|"forget", "name": N}
     {"op": "status"}          -> {"ok": true, "services": {N: {"state": S, "pid": P, "restarts": K}}}
 
@@ -38,6 +39,7 @@ class Service:
         self.env = spec.get("env") or {}
         self.restart = spec.get("restart", True)
         self.pass_listener = spec.get("pass_listener", False)
+        self.stop_patience = spec.get("stop_patience") or STOP_PATIENCE_S
         self.pid = 0
         self.state = "stopped"
         self.restarts = 0
@@ -255,7 +257,7 @@ class Supervisor:
             if service.generation == generation:
                 self.signal(service, signal.SIGKILL)
 
-        self.after(STOP_PATIENCE_S, lose_patience)
+        self.after(service.stop_patience, lose_patience)
         return None
 
     def order_kill(self, connection, service):
