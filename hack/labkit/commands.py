@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from labkit import ceph, controlplane, faults, lab as labs, names
+from labkit import ceph, controlplane, faults, names
+from labkit import lab as labs
 from labkit.cli import Order
 from labkit.errors import Unknown
 from labkit.lab import Lab

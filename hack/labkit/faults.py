@@ -127,7 +127,9 @@ def lab_service(lab: Lab, services: Sequence[str], verb: str, verbs: Sequence[st
     _order(lab.supervisor, services, verb, verbs)
 
 
-def _order(supervisor: Supervisor, services: Sequence[str], verb: str, verbs: Sequence[str]) -> None:
+def _order(
+    supervisor: Supervisor, services: Sequence[str], verb: str, verbs: Sequence[str]
+) -> None:
     if verb not in verbs:
         raise Unknown(f"unknown order '{verb}': one of {', '.join(verbs)}")
     states = {name: s["state"] for name, s in supervisor.services().items()}

@@ -108,7 +108,8 @@ def _start_dhcp(lab: Lab) -> None:
         [
             *in_network("tenant"), "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
             "--port=0", "--interface=ten0", "--bind-interfaces", "--no-ping",
-            "--dhcp-authoritative", "--dhcp-rapid-commit", "--dhcp-range=10.40.1.1,10.40.250.254,infinite",
+            "--dhcp-authoritative", "--dhcp-rapid-commit",
+            "--dhcp-range=10.40.1.1,10.40.250.254,infinite",
             f"--dhcp-leasefile={leases}", "--user=root", "--log-facility=-",
             "--dhcp-option=3", "--dhcp-option=6",
         ],
