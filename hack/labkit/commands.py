@@ -51,7 +51,13 @@ def up(order: Order) -> None:
     with folder.locked():
         if folder.exists():
             _refuse_other_shape(order, folder)
-        labs.up(order.lab, hosts=hosts, operators=operators, profile=profile)
+        labs.up(
+            order.lab,
+            hosts=hosts,
+            operators=operators,
+            profile=profile,
+            bare="--bare" in order.flags,
+        )
     flag = "" if order.lab == "lab" else f" --name {order.lab}"
     say(
         f"""

@@ -92,7 +92,7 @@ def _cut_or_heal(
     if verb == "cut":
         network.change(lab.inside, "add", set_name, list(ports))
         plugged = {p: plane for p, plane in ports.items() if _is_plugged(lab, p)}
-        network.wait_vanished(lab.inside, set_name, plugged)
+        network.wait_vanished(lab.inside, plugged)
         return
     network.change(lab.inside, "delete", set_name, list(ports))
     still = set().union(*network.cut_ports(lab.inside).values())
