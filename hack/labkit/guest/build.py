@@ -240,11 +240,10 @@ def newc(entries: Iterable[tuple[str, int, bytes]]) -> bytes:
 
 def write_image(image: Path, work: Path) -> None:
     """MBR, one active FAT partition with kernel and initrd, then the empty log."""
-    options = (SOURCES / "cmdline.txt").read_text().split()
     config = work / "syslinux.cfg"
     config.write_text(
         "DEFAULT l\nPROMPT 0\nTIMEOUT 0\nNOESCAPE 1\nALLOWOPTIONS 0\n"
-        f"LABEL l\n KERNEL /k\n INITRD /i\n APPEND {' '.join(options)}\n"
+        f"LABEL l\n KERNEL /k\n INITRD /i\n APPEND {command_line()}\n"
     )
     with image.open("wb") as file:
         file.write(master_boot_record())
@@ -257,6 +256,11 @@ def write_image(image: Path, work: Path) -> None:
     for source, name in ((kernel, "k"), (work / "initrd", "i"), (config, "syslinux.cfg")):
         run("mcopy", "-i", drive, source, f"::{name}")
     run("syslinux", "--install", "--offset", str(PARTITION_START * SECTOR), image)
+
+
+def command_line() -> str:
+    lines = (SOURCES / "cmdline.txt").read_text().splitlines()
+    return " ".join(line for line in lines if line and not line.startswith("#"))
 
 
 def master_boot_record() -> bytes:
