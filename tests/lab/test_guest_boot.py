@@ -163,6 +163,14 @@ def golden() -> Path:
     return build.ensure()
 
 
+def test_the_same_sources_give_the_same_bytes(golden: Path, tmp_path: Path) -> None:
+    (package,) = (build.DEFAULT_CACHE / "kernels").glob(
+        f"{golden.parent.name.split('-', 1)[1]}.deb"
+    )
+    again = build.build(package, tmp_path / "again", print)
+    assert again.read_bytes() == golden.read_bytes()
+
+
 Start = Callable[..., Machine]
 
 
