@@ -1,13 +1,11 @@
 """A real etcd and kube-apiserver on loopback, with RBAC and client certificates, in a temp folder.
 
-They take 3 s to start and 300 MB. Binaries: $KUBEBUILDER_ASSETS, else what `hack/lab up` cached.
+They take 3 s to start and 300 MB.
 """
 
 import asyncio
 import base64
 import copy
-import datetime
-import ipaddress
 import os
 import socket
 import subprocess
@@ -19,27 +17,16 @@ from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from labkit.binaries import control_plane as control_plane_binaries
+from labkit.pki import Authority, service_account_keys
 from respawn.adapters.kubernetes import config
 from respawn.adapters.kubernetes.client import Client
 from respawn.api.kinds import KINDS
 
-VERSION = "v1.36.3"
 PROJECT = Path(__file__).parents[2]
 SAMPLES = PROJECT / "manifests" / "samples"
 ADMIN = ("admin", "system:masters")
-
-
-def binaries() -> Path:
-    """The folder of etcd, kube-apiserver and kubectl."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = os.environ.get("KUBEBUILDER_ASSETS") or cache / "respawn/controlplane" / VERSION
-    if not (Path(folder) / "kube-apiserver").exists():
-        pytest.fail(f"no kube-apiserver in {folder}: set KUBEBUILDER_ASSETS, or run hack/lab up")
-    return Path(folder)
 
 
 def free_port() -> int:
@@ -48,70 +35,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Authority:
-    """A certificate authority: serving and client certificates, as a cluster issues them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test CA")])
-        constraints = x509.BasicConstraints(ca=True, path_length=None)
-        built = self._builder(self.name, self.key.public_key()).add_extension(constraints, True)
-        self.certificate = self._write("ca", built, self.key)
-
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey
-    ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=1))
-        )
-
-    def _write(
-        self, name: str, builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey
-    ) -> Path:
-        certificate = builder.sign(self.key, hashes.SHA256())
-        path = self.folder / f"{name}.crt"
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        secret = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        (self.folder / f"{name}.key").write_bytes(secret)
-        return path
-
-    def issue(self, name: str, user: str, *groups: str, serving: bool = False) -> Path:
-        """The certificate of `user` in `groups`; its key lies beside it."""
-        parts = [x509.NameAttribute(x509.NameOID.COMMON_NAME, user)]
-        parts += [x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, group) for group in groups]
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(x509.Name(parts), key.public_key())
-        if serving:
-            loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            builder = builder.add_extension(x509.SubjectAlternativeName([loopback]), False)
-        return self._write(name, builder, key)
-
-
 class ControlPlane:
     """etcd and kube-apiserver, each a process of ours."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.binaries = binaries()
+        self.binaries = control_plane_binaries()
         self.authority = Authority(folder)
         self.etcd_url = f"http://127.0.0.1:{free_port()}"
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.authority.issue("serving", "kube-apiserver", serving=True)
-        self.authority.issue("accounts", "accounts")
+        self.serving = self.authority.issue("serving", addresses=["127.0.0.1"])
+        self.accounts = service_account_keys(folder)
         self.admin = self.kubeconfig(*ADMIN)
 
     def _spawn(self, name: str, *arguments: str) -> None:
@@ -136,18 +72,17 @@ class ControlPlane:
         self.start_api_server()
 
     def start_api_server(self) -> None:
-        certificates = self.folder
         self._spawn(
             "kube-apiserver",
             f"--etcd-servers={self.etcd_url}",
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",
             "--endpoint-reconciler-type=none",
-            f"--client-ca-file={certificates}/ca.crt",
-            f"--tls-cert-file={certificates}/serving.crt",
-            f"--tls-private-key-file={certificates}/serving.key",
-            f"--service-account-key-file={certificates}/accounts.crt",
-            f"--service-account-signing-key-file={certificates}/accounts.key",
+            f"--client-ca-file={self.authority.certificate_path}",
+            f"--tls-cert-file={self.serving[0]}",
+            f"--tls-private-key-file={self.serving[1]}",
+            f"--service-account-key-file={self.accounts[1]}",
+            f"--service-account-signing-key-file={self.accounts[0]}",
             "--service-account-issuer=https://respawn.test",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--authorization-mode=Node,RBAC",
@@ -190,18 +125,18 @@ class ControlPlane:
     def kubeconfig(self, user: str, *groups: str) -> Path:
         """A kubeconfig with a client certificate of `user` in `groups`."""
         name = user.replace(":", "-")
-        certificate = self.authority.issue(name, user, *groups)
+        certificate, key = self.authority.issue(name, common_name=user, organizations=groups)
 
         def data(path: Path) -> str:
             return base64.b64encode(path.read_bytes()).decode()
 
         cluster = {
             "server": self.url,
-            "certificate-authority-data": data(self.authority.certificate),
+            "certificate-authority-data": data(self.authority.certificate_path),
         }
         identity = {
             "client-certificate-data": data(certificate),
-            "client-key-data": data(certificate.with_suffix(".key")),
+            "client-key-data": data(key),
         }
         config = {
             "apiVersion": "v1",

@@ -7,8 +7,9 @@ import pytest
 
 from respawn.adapters.kubernetes import errors
 from respawn.adapters.kubernetes.client import Client
-from respawn.adapters.kubernetes.leases import Lease, LeaseStore
+from respawn.adapters.kubernetes.leases import LeaseStore
 from respawn.adapters.kubernetes.resources import EVENTS, LEASES, NODES, SECRETS, VIRTUAL_SERVERS
+from respawn.ports.cluster import Lease
 
 pytestmark = pytest.mark.lab
 

@@ -37,6 +37,7 @@ PLACEMENTS: list[Step] = [
     (place(3), "Deleted is for good"),
 ]
 FENCES: list[Step] = [
+    ({"phase": "Fenced", "generation": 1}, "a fence begins with OK or Fencing"),
     ({"phase": "OK", "generation": 0}, None),
     ({"phase": "Fenced"}, "a fence goes OK, Fencing, Fenced, Lifting, OK"),
     ({"phase": "Fencing"}, "each fence has the next generation"),

@@ -14,9 +14,10 @@ import yaml
 from respawn.adapters.kubernetes import errors
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.events import Teller
-from respawn.adapters.kubernetes.leases import Lease, LeaseStore
+from respawn.adapters.kubernetes.leases import LeaseStore
 from respawn.adapters.kubernetes.resources import LEASES, NODES, VIRTUAL_SERVERS
 from respawn.adapters.kubernetes.watch import Change, Interrupted, Snapshot, watch
+from respawn.ports.cluster import Lease
 
 pytestmark = pytest.mark.lab
 
