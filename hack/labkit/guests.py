@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import subprocess
+from pathlib import Path
 
 import rbd
 
@@ -44,8 +45,20 @@ class Guest:
             return str(self.object["metadata"]["uid"])
         for qemu in self.qemus:
             if qemu.uid:
-                return qemu.uid
+                return self._remember(qemu.uid)
+        if self._memory.exists():
+            return self._memory.read_text()
         raise Unknown(f"no server {self.name}: neither an object nor a QEMU bears that name")
+
+    @property
+    def _memory(self) -> Path:
+        """Where the UID of a server without an object is kept, for when its QEMU is gone."""
+        return self.lab.folder / f"names/{self.name.namespace}_{self.name.name}"
+
+    def _remember(self, uid: str) -> str:
+        self._memory.parent.mkdir(exist_ok=True)
+        self._memory.write_text(uid)
+        return uid
 
     def macs(self) -> list[str]:
         found = [mac for qemu in self.qemus for mac in qemu.macs]
