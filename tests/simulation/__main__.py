@@ -4,9 +4,10 @@ import argparse
 import sys
 import traceback
 
-from tests.simulation import chaos
+from tests.simulation import chaos, counterexamples, scenarios
 from tests.simulation.lab import play
-from tests.simulation.scenarios import STORIES
+
+STORIES = {**scenarios.STORIES, **counterexamples.STORIES}
 
 
 def main() -> int:

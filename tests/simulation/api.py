@@ -46,6 +46,8 @@ class FakeApi:
         self._version = 100
         self._watches: list[Subscription] = []
         self.writes: list[tuple[str, str]] = []
+        self.held: dict[tuple[str, str], Gate] = {}
+        """(process, kind) -> a gate at which such watch events wait."""
         self.watch_delay = 0.0
         """Further seconds that every watch event takes."""
 
@@ -139,7 +141,8 @@ class FakeApi:
 
     def _same_node(self, read: Node) -> Node:
         known = self.get_node(read.name)
-        if known.resource_version != read.resource_version:
+        # As the real one: a patch that carries no resourceVersion is blind.
+        if read.resource_version and known.resource_version != read.resource_version:
             raise Conflict(read.name)
         return known
 
@@ -184,10 +187,19 @@ class FakeApi:
         while True:
             kind, value = await watch.queue.get()
             await asyncio.sleep(0.0005 + self.net.rng.random() * 0.004 + self.watch_delay)
+            held = self.held.get((watch.who.name, kind))
+            if held is not None:
+                watch.who.spawn(self._deliver_later(watch, held, kind, value))
+                continue
             await self.gate.passed()
             await self.net.switch.wait_up(MANAGEMENT, watch.who.kernel.address, END)
             await watch.who.thawed()
             watch.deliver(kind, value)
+
+    async def _deliver_later(self, watch: Subscription, held: Gate, kind: str, value: Any) -> None:
+        await held.passed()
+        await watch.who.thawed()
+        watch.deliver(kind, value)
 
 
 class ApiPort:
@@ -196,43 +208,46 @@ class ApiPort:
     def __init__(self, api: FakeApi, who: Process) -> None:
         self._api, self._who = api, who
 
-    async def _call(self, effect: Callable[[], Any]) -> Any:
+    async def _call(self, label: str, effect: Callable[[], Any]) -> Any:
         api = self._api
         return await api.net.call(
-            self._who, MANAGEMENT, END, effect, deadline=DEADLINE, server_gate=api.gate
-        )
+            self._who, MANAGEMENT, END, effect,
+            label=label, deadline=DEADLINE, server_gate=api.gate,
+        )  # fmt: skip
 
     async def get_server(self, namespace: str, name: str) -> Server:
-        return await self._call(lambda: self._api.get_server(namespace, name))
+        return await self._call("get_server", lambda: self._api.get_server(namespace, name))
 
     async def get_node(self, name: str) -> Node:
-        return await self._call(lambda: self._api.get_node(name))
+        return await self._call("get_node", lambda: self._api.get_node(name))
 
     async def write_server(self, read: Server, status: ServerStatus) -> Server:
-        return await self._call(lambda: self._api.write_server(read, status))
+        return await self._call("write_server", lambda: self._api.write_server(read, status))
 
     async def write_fence(
         self, read: Node, fence: Fence, conditions: tuple[Condition, ...]
     ) -> Node:
-        return await self._call(lambda: self._api.write_fence(read, fence, conditions))
+        return await self._call(
+            "write_fence", lambda: self._api.write_fence(read, fence, conditions)
+        )
 
     async def write_host(self, read: Node, host: HostStatus) -> Node:
-        return await self._call(lambda: self._api.write_host(read, host))
+        return await self._call("write_host", lambda: self._api.write_host(read, host))
 
     async def write_image(self, read: Image, image: Image) -> Image:
         raise NotImplementedError("images are Ready from the start here")
 
     async def protect_server(self, read: Server, on: bool) -> Server | None:
-        return await self._call(lambda: self._api.protect_server(read, on))
+        return await self._call("protect_server", lambda: self._api.protect_server(read, on))
 
     async def protect_node(self, read: Node, on: bool) -> Node | None:
-        return await self._call(lambda: self._api.protect_node(read, on))
+        return await self._call("protect_node", lambda: self._api.protect_node(read, on))
 
     async def event(self, about: Any, reason: str, message: str, warning: bool) -> None:
         return None
 
     async def get_lease(self, name: str) -> Lease:
-        return await self._call(lambda: self._api.get_lease(name))
+        return await self._call("get_lease", lambda: self._api.get_lease(name))
 
     async def hold_lease(self, read: Lease, holder: str, duration: float) -> Lease:
-        return await self._call(lambda: self._api.hold_lease(read, holder, duration))
+        return await self._call("hold_lease", lambda: self._api.hold_lease(read, holder, duration))

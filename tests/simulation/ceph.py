@@ -158,24 +158,25 @@ class CephPort:
         self._ceph, self._who = ceph, who
         self._client = ceph.new_client(who.kernel.address)
 
-    async def _call(self, effect: Callable[[], Any], base: float = 0.001) -> Any:
+    async def _call(self, label: str, effect: Callable[[], Any], base: float = 0.001) -> Any:
         ceph = self._ceph
         return await ceph.net.call(
-            self._who, STORAGE, END, effect, deadline=DEADLINE, server_gate=ceph.gate, base=base
-        )
+            self._who, STORAGE, END, effect,
+            label=label, deadline=DEADLINE, server_gate=ceph.gate, base=base,
+        )  # fmt: skip
 
     # FencePort
 
     async def add(self, entries: Collection[Entry]) -> None:
         wanted = frozenset(entries)
-        await self._call(lambda: self._ceph.add(wanted), base=self._ceph.command)
+        await self._call("add", lambda: self._ceph.add(wanted), base=self._ceph.command)
 
     async def remove(self, entries: Collection[Entry]) -> None:
         wanted = frozenset(entries)
-        await self._call(lambda: self._ceph.remove(wanted), base=self._ceph.command)
+        await self._call("remove", lambda: self._ceph.remove(wanted), base=self._ceph.command)
 
     async def listing(self) -> frozenset[Entry]:
-        return await self._call(lambda: self._ceph.entries)
+        return await self._call("listing", lambda: self._ceph.entries)
 
     async def own_addresses(self) -> frozenset[str]:
         return frozenset({self._client})
@@ -188,22 +189,22 @@ class CephPort:
     async def ensure_disk(
         self, server: Server, disk: Disk, pool: Pool, source: Image | None
     ) -> DiskStatus:
-        return await self._call(lambda: self._ceph.ensure(server, disk), base=0.02)
+        return await self._call("ensure_disk", lambda: self._ceph.ensure(server, disk), base=0.02)
 
     async def clients(self, pool: Pool, image: str) -> ImageClients:
-        return await self._call(lambda: self._ceph.clients(image), base=0.003)
+        return await self._call("clients", lambda: self._ceph.clients(image), base=0.003)
 
     async def break_lock(self, pool: Pool, image: str, locker: Locker) -> None:
-        await self._call(lambda: self._ceph.break_lock(image, locker))
+        await self._call("break_lock", lambda: self._ceph.break_lock(image, locker))
 
     async def read_epoch(self, pool: Pool, image: str) -> EpochMark | None:
-        return await self._call(lambda: self._ceph._image(image).mark)
+        return await self._call("read_epoch", lambda: self._ceph._image(image).mark)
 
     async def write_epoch(self, pool: Pool, image: str, mark: EpochMark) -> None:
-        await self._call(lambda: self._ceph.write_epoch(image, mark))
+        await self._call("write_epoch", lambda: self._ceph.write_epoch(image, mark))
 
     async def trash(self, pool: Pool, image: str, owner_uid: str) -> None:
-        await self._call(lambda: self._ceph.trash(image, owner_uid))
+        await self._call("trash", lambda: self._ceph.trash(image, owner_uid))
 
     # HeartReads
 
@@ -212,10 +213,10 @@ class CephPort:
             beat = self._ceph.hearts.get(host)
             return beat, beat
 
-        return await self._call(both)
+        return await self._call("read", both)
 
     async def prove_write(self) -> None:
-        await self._call(lambda: None)
+        await self._call("prove_write", lambda: None)
 
 
 class HeartPort:
@@ -228,11 +229,17 @@ class HeartPort:
         ceph, ip = self._ceph, self._who.kernel.address
         await ceph.net.call(
             self._who, STORAGE, END, lambda: ceph.beat(self._host, beat, ip),
-            deadline=2.0, server_gate=ceph.gate,
+            label="beat", deadline=2.0, server_gate=ceph.gate,
         )  # fmt: skip
 
     async def blocklist(self) -> frozenset[Entry]:
         ceph = self._ceph
         return await ceph.net.call(
-            self._who, STORAGE, END, lambda: ceph.entries, deadline=2.0, server_gate=ceph.gate
+            self._who,
+            STORAGE,
+            END,
+            lambda: ceph.entries,
+            label="blocklist",
+            deadline=2.0,
+            server_gate=ceph.gate,
         )

@@ -130,6 +130,12 @@ class Lab:
         self.api.apply_server(Server(uid, "customer-a", name, ServerSpec(**fields)))
         return uid
 
+    def declare(self, host: str, *addresses: str) -> None:
+        """Its storage addresses as a person writes them down."""
+        node = self.api.nodes[host]
+        spec = replace(node.spec, storage=addresses)
+        self.api.apply_node(replace(node, spec=spec, generation=node.generation + 1))
+
     def cordon(self, *names: str) -> None:
         """Exactly these hosts are cordoned."""
         for node in list(self.api.nodes.values()):

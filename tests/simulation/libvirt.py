@@ -1,8 +1,8 @@
 """One boot of one host as libvirt and QEMU behave on it.
 
 A domain is listed before its hook is asked (paused, starting up); the hook asks the agent; QEMU
-opens the image some time after the yes. Calls queue in libvirtd and may be carried out long after their
-caller is gone. QEMUs outlive libvirtd and the agent.
+opens the image some time after the yes. Calls queue in libvirtd and may be carried out long after
+their caller is gone. QEMUs outlive libvirtd and the agent.
 """
 
 import asyncio
@@ -72,6 +72,7 @@ class FakeLibvirt:
         """A client's call: it is carried out even if the client gives up or dies."""
         await who.thawed()
         task = self.spawn(self._queued(operation, work))
+        task.add_done_callback(lambda t: t.cancelled() or t.exception())  # nobody may be left
         done, _ = await asyncio.wait({task}, timeout=deadline)
         await who.thawed()
         if not done:
@@ -83,7 +84,9 @@ class FakeLibvirt:
         await asyncio.sleep(self.busy.pop(operation, 0.0))
         await self.gate.passed()
         await self.kernel.gate.passed()
-        return await work()
+        result = await work()
+        await asyncio.sleep(self.busy.pop(f"{operation}-reply", 0.0))
+        return result
 
     def power_off(self) -> None:
         for task in list(self._tasks):
@@ -120,11 +123,11 @@ class FakeLibvirt:
         """Create a domain with that metadata: by the agent's order, or by a person's."""
         if who.uid in self.domains:
             raise Conflict(f"domain with UUID {who.uid} is already active")
-        client = self._ceph.new_client(self.kernel.address)
-        instance = Instance(who.uid, who.epoch, self.host, self.boot, client)
+        instance = Instance(who.uid, who.epoch, self.host, self.boot, client="")
         domain = self.domains[who.uid] = Domain(who, instance, images)
         self._truth.instances.append(instance)
         ask = Ask(who.uid, who.epoch, who.boot_id, who.namespace, who.name)
+        await asyncio.sleep(self.busy.pop("hook", 0.0))
         try:
             async with asyncio.timeout(HOOK_DEADLINE):
                 answer = await self._hook(ask)
@@ -137,7 +140,11 @@ class FakeLibvirt:
         return await self._open(domain)
 
     async def _open(self, domain: Domain) -> Incarnation:
-        await self._net.switch.wait_up(STORAGE, self.kernel.address, "ceph")
+        address = ""
+        while address != self.kernel.address:
+            address = self.kernel.address
+            await self._net.switch.wait_up(STORAGE, address, "ceph")
+        domain.instance.client = self._ceph.new_client(address)
         if self.domains.get(domain.who.uid) is not domain:
             raise Refused(Reason.START_FAILED, "ended while starting")
         try:
@@ -187,7 +194,7 @@ class FakeLibvirt:
     async def kill(self, who: Incarnation) -> None:
         """Exactly that incarnation; one that has no QEMU yet is waited for a while."""
         await asyncio.sleep(0.05)
-        for _ in range(20):
+        for _ in range(50):
             domain = self.domains.get(who.uid)
             if domain is None or domain.who.epoch != who.epoch:
                 return
@@ -236,7 +243,7 @@ class HypervisorPort:
         async def work() -> tuple[Look, ...]:
             return self._libvirt.scan()
 
-        return await self._libvirt.call(self._who, "scan", work, 3.0)
+        return await self._libvirt.call(self._who, "scan", work)
 
     async def create(self, order: DomainOrder) -> Incarnation:
         return await self._libvirt.call(

@@ -79,6 +79,7 @@ class SimHost:
         self.memory = 64 * GIB
         self.stale_list: Node | None = None
         """What the next agent's watch shows of its Node first: an old version."""
+        self.watch_begins_after = 0.0
         self._counter = 0
 
     @property
@@ -147,9 +148,8 @@ class SimHost:
         if self.stale_list is not None:
             agent.on_node(self.stale_list)
             self.stale_list = None
-            await asyncio.sleep(0.5)
         running = process.spawn(agent.run())
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.watch_begins_after)
         self.api.watch(process, self._deliver(agent))
         await running
 
@@ -279,6 +279,8 @@ class SimOperator:
         self.stays_dead = False
         self.crash_after: Callable[[str], bool] = lambda point: False
         self.points: list[str] = []
+        self.on_step: Callable[[str], None] = lambda step: None
+        """Told of every step as it begins."""
         self.bugs: list[BaseException] = []
 
     def start(self) -> None:
@@ -295,7 +297,7 @@ class SimOperator:
         core = self.core = Operator(
             Owner(self.name, f"life-{self.lives}"), ports, terms=self.terms,
             point=lambda name: self._at(process, name), rng=Random(self._rng.random()),
-            log=lambda key, step, reason: self._log(self.name, key, step, reason),
+            log=self._step,
         )  # fmt: skip
         core.controller._bug = self._bug
         for pool in self.api.pools.values():
@@ -303,6 +305,19 @@ class SimOperator:
         core.store.put_policy(self.api.policy)
         self.api.watch(process, self._deliver(core))
         process.spawn(core.run(routine=16, failover=8))
+
+    def _step(self, key: Key, step: str, reason: str) -> None:
+        self._log(self.name, key, step, reason)
+        self.on_step(step)
+
+    def freeze(self) -> None:
+        """It stands still: at its next call, or at the return of the one under way."""
+        if self.process is not None:
+            self.process.gate.shut()
+
+    def thaw(self) -> None:
+        if self.process is not None:
+            self.process.gate.open()
 
     def _bug(self, key: Key) -> None:
         import sys

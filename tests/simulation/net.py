@@ -104,6 +104,10 @@ class Net:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.switch = Switch()
+        self.holds: dict[tuple[str, str], Gate] = {}
+        """(process, call) -> a gate at which such a request waits on its way."""
+        self.spy: Callable[[Process, str], None] = lambda who, call: None
+        """Told of every request as it takes effect."""
         self.lost_replies = 0.0
         """Probability that a reply never comes."""
         self.slowest = 0.004
@@ -118,6 +122,7 @@ class Net:
         end: str,
         effect: Callable[[], T | Awaitable[T]],
         *,
+        label: str,
         deadline: float,
         server_gate: Gate | None = None,
         base: float = 0.001,
@@ -125,7 +130,7 @@ class Net:
         """Let `effect` happen at `end`; raises Unavailable when no reply came by the deadline."""
         await who.thawed()
         reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        work = self._carry(who.kernel, plane, end, effect, reply, server_gate, base)
+        work = self._carry(who, label, plane, end, effect, reply, server_gate, base)
         task = asyncio.get_running_loop().create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -137,10 +142,14 @@ class Net:
         return reply.result()
 
     async def _carry(
-        self, kernel: Kernel, plane: str, end: str, effect: Callable[[], Any],
+        self, who: Process, label: str, plane: str, end: str, effect: Callable[[], Any],
         reply: "asyncio.Future[Any]", gate: Gate | None, base: float,
     ) -> None:  # fmt: skip
+        kernel = who.kernel
         await self._travel(kernel, plane, end, base)
+        held = self.holds.get((who.name, label))
+        if held is not None:
+            await held.passed()
         if gate is not None:
             await gate.passed()
         if not kernel.up and kernel.address not in self.proxied:
@@ -149,6 +158,7 @@ class Net:
         error: Exception | None = None
         try:
             outcome = effect()
+            self.spy(who, label)
             if asyncio.iscoroutine(outcome):
                 outcome = await outcome
         except Exception as raised:  # noqa: BLE001 whatever the server says travels back
