@@ -1,5 +1,6 @@
 """How to reach a Ceph cluster, and the configuration that every client of ours has."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 TIMEOUT = 3
@@ -40,3 +41,12 @@ class Access:
         """librados' options."""
         given = {"mon_host": ",".join(self.monitors), "key": self.key}
         return {**_CONF, **{option: value for option, value in given.items() if value}}
+
+
+Where = Callable[[], Access]
+"""Tells the access as of now; raises Unavailable while nobody knows it."""
+
+
+def fixed(access: Access) -> Where:
+    """An access that never changes."""
+    return lambda: access

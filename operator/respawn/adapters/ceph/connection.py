@@ -6,14 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from respawn.adapters.ceph import errors
-from respawn.adapters.ceph.access import Access
+from respawn.adapters.ceph.access import Access, Where
 from respawn.adapters.ceph.errors import Shut, TimedOut
 from respawn.adapters.ceph.handle import Handle, connect
 
 T = TypeVar("T")
-Where = Callable[[], Access]
-"""Tells the access as of now; raises Unavailable while nobody knows it."""
-
 DEADLINE = 10.0
 """Seconds for one call of several operations, each of which librados bounds by itself."""
 
@@ -37,9 +34,7 @@ class Connection:
         """The entity address it has now, if it is connected."""
         return frozenset([self._handle.address] if self._handle else [])
 
-    async def run(
-        self, what: str, work: Callable[[Handle], T], *, deadline: float = DEADLINE
-    ) -> T:
+    async def run(self, what: str, work: Callable[[Handle], T], *, deadline: float = DEADLINE) -> T:
         """Do `work` in a thread; `what` names it in errors.
 
         Raises what `work` does and, for librados and librbd, the ports' errors: Unavailable at the
@@ -94,8 +89,3 @@ class Connection:
             self._handle.retire()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._connector.shutdown(wait=False)
-
-
-def fixed(access: Access) -> Where:
-    """An access that never changes."""
-    return lambda: access

@@ -1,8 +1,8 @@
 """Making and growing the images of disks, and taking them away. Blocking; run by `CephImages`.
 
-An image of ours is named by a UID and carries its owner's, a mark that is written last, when the image
-is complete. One of our name without it is either the rest of a creation that broke off, which is
-empty, or somebody else's, and never touched (S9).
+An image of ours is named by a UID and carries its owner's, a mark that is written last, when the
+image is complete. One of our name without it is either the rest of a creation that broke off, which
+is empty, or somebody else's, and never touched (S9).
 """
 
 import contextlib
@@ -86,9 +86,7 @@ def _clone(ioctx: rados.Ioctx, wanted: Wanted, golden: Image) -> None:
         )
         raise Refused(Reason.IMAGE_LARGER_THAN_DISK, message)
     with errors.translated(f"clone {golden.rbd_name} to {wanted.name}"):
-        rbd.RBD().clone(
-            ioctx, golden.rbd_name, SNAPSHOT, ioctx, wanted.name, features=FEATURES
-        )
+        rbd.RBD().clone(ioctx, golden.rbd_name, SNAPSHOT, ioctx, wanted.name, features=FEATURES)
 
 
 def _golden_size(ioctx: rados.Ioctx, golden: Image) -> int:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from respawn.adapters.ceph import blocklist, monitor
-from respawn.adapters.ceph.connection import Connection, Where
+from respawn.adapters.ceph.access import Where
+from respawn.adapters.ceph.connection import Connection
 from respawn.adapters.ceph.handle import Handle
 from respawn.model.conditions import Reason
 from respawn.model.placement import entity_ip

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import threading
+import time
 from collections.abc import Iterator
 
 import rados
@@ -26,10 +27,22 @@ class Handle:
         self.access = access
         self.cluster = cluster
         self.address = entity_address(cluster)
+        self.fsid: str = cluster.get_fsid()
         self._lock = threading.Lock()
         self._ioctxs: dict[tuple[str, str], rados.Ioctx] = {}
         self._users = 0
         self._retired = False
+        self._heard_at = time.monotonic()
+
+    def heard(self, code: int) -> None:
+        """An operation ended with this code; anything but a time-out was an answer."""
+        if code != -errno.ETIMEDOUT:
+            self._heard_at = time.monotonic()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since Ceph last answered one of the operations told to `heard`."""
+        return time.monotonic() - self._heard_at
 
     def acquire(self) -> None:
         """Become a user, until `release`. Raises Unavailable when it was retired."""
@@ -117,10 +130,10 @@ def connect(access: Access) -> Handle:
 
 
 def _checked(handle: Handle) -> Handle:
-    found, wanted = handle.cluster.get_fsid(), handle.access.fsid
-    if wanted and found != wanted:
+    wanted = handle.access.fsid
+    if wanted and handle.fsid != wanted:
         handle.retire()
-        message = f"the cluster at these monitors has fsid {found}, not {wanted}"
+        message = f"the cluster at these monitors has fsid {handle.fsid}, not {wanted}"
         raise Refused(Reason.POOL_NOT_READY, message)
     return handle
 

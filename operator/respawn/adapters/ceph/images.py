@@ -10,7 +10,8 @@ import rados
 import rbd
 
 from respawn.adapters.ceph import clients, disks, importing, marks, monitor
-from respawn.adapters.ceph.connection import Connection, Where
+from respawn.adapters.ceph.access import Where
+from respawn.adapters.ceph.connection import Connection
 from respawn.adapters.ceph.handle import Handle
 from respawn.adapters.ceph.sources import Source
 from respawn.model.conditions import Reason
@@ -45,7 +46,7 @@ class Usage:
 
 
 class CephImages:
-    """Images. Making and importing never hold up a look: each has threads and a handle of its own."""
+    """Images. Making and importing hold up no look: each has threads and a handle of its own."""
 
     def __init__(self, where: Where) -> None:
         self._look = Connection(where, purpose="look", threads=16)
@@ -200,11 +201,8 @@ def _golden(disk: Disk, pool: Pool, source: Image | None) -> Image | None:
 
 def _checked(handle: Handle, pool: Pool) -> Pool:
     # safety: fence, hearts and images must be of one cluster, or a fence would prove nothing.
-    if pool.fsid and pool.fsid != handle.access.fsid:
-        message = (
-            f"StoragePool {pool.name} is in the cluster {pool.fsid}, Respawn's other pools are in "
-            f"{handle.access.fsid}"
-        )
+    if pool.fsid and pool.fsid != handle.fsid:
+        message = f"StoragePool {pool.name} is in cluster {pool.fsid}, Respawn's is {handle.fsid}"
         raise Refused(Reason.POOL_NOT_READY, message)
     return pool
 

@@ -14,7 +14,7 @@ import rbd
 
 from respawn.adapters.ceph import clients, disks, errors, marks
 from respawn.adapters.ceph.handle import Handle
-from respawn.adapters.ceph.sources import CHUNK, QCOW2, Source, Stream
+from respawn.adapters.ceph.sources import QCOW2, Source, Stream
 from respawn.model.conditions import Reason
 from respawn.model.storage import Image
 from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
@@ -24,6 +24,7 @@ LONGEST = 24 * 3600.0
 SECTOR = 512
 GRAIN = 64 << 10
 """Bytes; runs of zeros of this size and alignment are not written."""
+_ZEROS = bytes(GRAIN)
 STEP = 1 << 30
 """Bytes by which an image grows whose source does not tell its size."""
 
@@ -47,7 +48,7 @@ def run(handle: Handle, pool: str, order: Order) -> int:
     part = f"{name}.part"
     if not _complete(ioctx, part, order):
         _throw_away(ioctx, part)
-        _fill(handle, pool, part, order)
+        _fill_or_leave_nothing(handle, pool, part, order)
     with errors.translated(f"rename {part}"):
         rbd.RBD().rename(ioctx, part, name)
     return _size(ioctx, name)
@@ -79,14 +80,22 @@ def _throw_away(ioctx: rados.Ioctx, part: str) -> None:
         return
     if found.watchers:
         raise Conflict(f"{part} is being written by {found.watchers[0].address}")
-    # safety: a part is ours by its name (it holds the ServerImage's UID), has no snapshot that
-    # anything could be a clone of, and nobody watches it. It was never verified, never used.
+    # safety: a part is ours by its name (it holds the ServerImage's UID), it was never renamed, so
+    # nothing was ever cloned from it, and nobody is writing it.
     for locker in found.lockers:
         disks.break_lock(ioctx, part, locker)
     with rbd.Image(ioctx, part) as image:
         for snapshot in list(image.list_snaps()):
             image.remove_snap(snapshot["name"])
     rbd.RBD().remove(ioctx, part)
+
+
+def _fill_or_leave_nothing(handle: Handle, pool: str, part: str, order: Order) -> None:
+    try:
+        _fill(handle, pool, part, order)
+    except Refused:
+        _throw_away(handle.ioctx(pool), part)
+        raise
 
 
 def _fill(handle: Handle, pool: str, part: str, order: Order) -> None:
@@ -114,8 +123,8 @@ def _copy(image: rbd.Image, stream: Stream, order: Order) -> str:
         if done + len(chunk) > size:
             size = done + STEP
             image.resize(size)
-        for offset, run_ in runs(chunk):
-            image.write(run_, done + offset)
+        for offset, content in runs(chunk):
+            image.write(content, done + offset)
         done += len(chunk)
         order.progress(done, stream.total)
     _finish(image, stream, done)
@@ -139,13 +148,11 @@ def runs(chunk: bytes) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of what is not zero in a chunk, in grains put together. Pure."""
     start: int | None = None
     for offset in range(0, len(chunk), GRAIN):
-        if any(chunk[offset : offset + GRAIN]):
+        grain = chunk[offset : offset + GRAIN]
+        if grain != _ZEROS[: len(grain)]:
             start = offset if start is None else start
         elif start is not None:
             yield start, chunk[start:offset]
             start = None
     if start is not None:
         yield start, chunk[start:]
-
-
-assert CHUNK % GRAIN == 0

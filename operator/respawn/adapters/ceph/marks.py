@@ -1,8 +1,8 @@
 """Our marks in an image's metadata, read and written without opening the image.
 
-`Image.metadata_set` wants the exclusive lock: behind a dead locker it waits half a minute. The object
-class that it calls in the end does not care who holds what, so we call that. A set of marks is
-written, and read, in one operation.
+`Image.metadata_set` wants the exclusive lock: behind a dead locker it waits half a minute. The
+object class that it calls in the end does not care who holds what, so we call that. A set of marks
+is written, and read, in one operation.
 """
 
 import rados

@@ -1,6 +1,7 @@
 """Where golden images come from, as streams of bytes. Blocking."""
 
 import contextlib
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ class HTTPSource:
 
     @contextlib.contextmanager
     def open(self, handle: Handle, pool: str) -> Iterator[Stream]:
-        """See Source. What the server refuses (4xx) is Refused, what fails on the way Unavailable."""
+        """See Source. What the server refuses (4xx) is Refused; other failures are Unavailable."""
         request = urllib.request.Request(self.url, headers={"User-Agent": "respawn"})
         try:
             with urllib.request.urlopen(request, timeout=SILENCE) as answer:
@@ -72,7 +73,7 @@ class HTTPSource:
             if error.code < 500:
                 raise Refused(Reason.SOURCE_UNREADABLE, f"{self.url}: {error}") from error
             raise Unavailable(f"{self.url}: {error}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise Unavailable(f"{self.url}: {error}") from error
 
 
