@@ -20,6 +20,10 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from labnet import Inside, inside, operator_network
+from labtool import LabTool, running
+
+from labkit.lab import Lab
 
 VERSION = "v1.36.3"
 PROJECT = Path(__file__).parents[2]
@@ -244,3 +248,24 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def ceph_lab() -> Iterator[LabTool]:
+    """Two hosts and a Ceph without Respawn's own processes, shared by all tests of the adapters."""
+    name = os.environ.get("RESPAWN_TEST_LAB", "adapters")
+    with running(name, "--hosts", "2", "--operators", "1", "--bare") as tool:
+        yield tool
+
+
+@pytest.fixture(scope="session")
+def ceph_insides(ceph_lab: LabTool) -> Lab:
+    """The same lab by its code: its keys, its networks."""
+    return Lab.open(ceph_lab.name)
+
+
+@pytest.fixture(scope="session")
+def operator(ceph_insides: Lab) -> Iterator[Inside]:
+    """The network of operator 1."""
+    with inside(operator_network(ceph_insides)) as there:
+        yield there
