@@ -17,6 +17,16 @@ from typing import Any
 
 import pytest
 import yaml
+<<<<<<< HEAD
+=======
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from labnet import Inside, inside, operator_network
+from labtool import LabTool, running
+
+from labkit.lab import Lab
+>>>>>>> ceph
 
 from labkit.binaries import control_plane as control_plane_binaries
 from labkit.pki import Authority, service_account_keys
@@ -207,6 +217,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         plane.stop()
 
 
+<<<<<<< HEAD
 class Samples:
     """The documents of manifests/samples, by kind."""
 
@@ -246,3 +257,24 @@ def applied(control_plane: ControlPlane) -> Iterator[None]:
     yield
     kinds = ",".join(f"{kind.plural}.respawn.dev" for kind in KINDS)
     control_plane.kubectl("delete", kinds, "--all", "-A")
+=======
+@pytest.fixture(scope="session")
+def ceph_lab() -> Iterator[LabTool]:
+    """Two hosts and a Ceph without Respawn's own processes, shared by all tests of the adapters."""
+    name = os.environ.get("RESPAWN_TEST_LAB", "adapters")
+    with running(name, "--hosts", "2", "--operators", "1", "--bare") as tool:
+        yield tool
+
+
+@pytest.fixture(scope="session")
+def ceph_insides(ceph_lab: LabTool) -> Lab:
+    """The same lab by its code: its keys, its networks."""
+    return Lab.open(ceph_lab.name)
+
+
+@pytest.fixture(scope="session")
+def operator(ceph_insides: Lab) -> Iterator[Inside]:
+    """The network of operator 1."""
+    with inside(operator_network(ceph_insides)) as there:
+        yield there
+>>>>>>> ceph

@@ -67,6 +67,8 @@ class Reason(StrEnum):
     POOL_NOT_READY = "PoolNotReady"
     UNKNOWN_IMAGE = "UnknownImage"
     IMAGE_NOT_READY = "ImageNotReady"
+    SOURCE_UNREADABLE = "SourceUnreadable"
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
     IMAGE_LARGER_THAN_DISK = "ImageLargerThanDisk"
     DISK_FAILED = "DiskFailed"
     # placement

@@ -1,0 +1,104 @@
+"""What every pair of HeartWrites and HeartReads must do, real or simulated.
+
+Fixtures wanted: `run`; `reads` (HeartReads); `writes(host)`, a new HeartWrites of that host, as
+after a restart of its process; and `fenced(host)`, a context in which that host is blocklisted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from respawn.model.conditions import Reason
+from respawn.model.sight import Beat, HeartServer
+from respawn.ports.errors import Refused
+from respawn.ports.heart import HeartReads, HeartWrites
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Writes = Callable[[str], HeartWrites]
+Fenced = Callable[[str], AbstractContextManager[None]]
+
+HOST = "host-1"
+
+
+def beat(counter: int, boot: str = "boot-1") -> Beat:
+    return Beat("machine-1", boot, counter, (HeartServer("uid-1", 3, "running"),))
+
+
+def counters(beats: tuple[Beat | None, ...]) -> list[int]:
+    return [found.counter for found in beats if found is not None]
+
+
+class HeartContract:
+    def test_a_host_that_never_beat_has_two_absent_objects(
+        self, reads: HeartReads, run: Run
+    ) -> None:
+        assert run(reads.read("host-never")) == (None, None)
+
+    def test_a_beat_is_read_in_both_objects(
+        self, reads: HeartReads, writes: Writes, run: Run
+    ) -> None:
+        heart = writes(HOST)
+        for counter in (10_001, 10_002):
+            run(heart.beat(beat(counter)))
+        # the second object may be acknowledged a little later
+        found = read_until(run, reads, lambda beats: len(set(beats)) == 1)
+        assert found[0] is not None
+        assert found[0].servers == (HeartServer("uid-1", 3, "running"),)
+        assert (found[0].machine_id, found[0].boot_id) == ("machine-1", "boot-1")
+
+    def test_every_beat_changes_the_content_also_after_a_restart(
+        self, reads: HeartReads, writes: Writes, run: Run
+    ) -> None:
+        seen = [-1]
+        for _ in range(3):
+            heart = writes(HOST)
+            for _ in range(2):
+                run(heart.beat(beat(0)))
+                before = seen[-1]
+                read_until(run, reads, lambda beats, b=before: max(counters(beats)) > b)
+                seen.append(max(counters(run(reads.read(HOST)))))
+        assert seen == sorted(set(seen))
+
+    def test_a_later_boot_counts_higher(self, reads: HeartReads, writes: Writes, run: Run) -> None:
+        run(writes(HOST).beat(beat(50_000, "boot-1")))
+        run(writes(HOST).beat(beat(1, "boot-2")))
+        found = read_until(
+            run, reads, lambda beats: all(b and b.boot_id == "boot-2" for b in beats)
+        )
+        assert min(counters(found)) > 50_000
+
+    def test_a_fenced_host_is_refused_and_beats_again_after_the_lift(
+        self, reads: HeartReads, writes: Writes, run: Run, fenced: Fenced
+    ) -> None:
+        heart = writes(HOST)
+        run(heart.beat(beat(0)))
+        with fenced(HOST):
+            last = max(counters(run(reads.read(HOST))))
+            for tried in (heart, heart, writes(HOST)):
+                with pytest.raises(Refused) as refused:
+                    run(tried.beat(beat(0)))
+                assert refused.value.reason == Reason.BLOCKLISTED
+            assert max(counters(run(reads.read(HOST)))) == last
+        # the same object: it makes a new handle by itself
+        run(heart.beat(beat(0)))
+        read_until(run, reads, lambda beats: max(counters(beats)) > last)
+
+    def test_the_operator_proves_that_it_can_write(self, reads: HeartReads, run: Run) -> None:
+        for _ in range(2):
+            run(reads.prove_write())
+
+
+def read_until(
+    run: Run, reads: HeartReads, wanted: Callable[[tuple[Beat | None, ...]], bool]
+) -> tuple[Beat | None, ...]:
+    """Read until it is so; both objects of a beat are written, but only one is waited for."""
+    found: tuple[Beat | None, ...] = ()
+    for _ in range(200):
+        found = run(reads.read(HOST))
+        if wanted(found):
+            return found
+    raise AssertionError(f"not seen in 200 readings; last: {found}")
