@@ -25,7 +25,6 @@ from respawn.adapters.kubernetes.resources import (
     Resource,
 )
 from respawn.adapters.kubernetes.telling import Told
-from respawn.adapters.kubernetes.translate import translated
 from respawn.model.conditions import Condition
 from respawn.model.node import Fence, Node
 from respawn.model.policy import Policy
@@ -111,15 +110,14 @@ class KubernetesCluster(KubernetesReads):
     async def _write(
         self, resource: Resource, where: Mapping[str, str], patch: Mapping[str, Any], version: str
     ) -> dict[str, Any]:
-        with translated():
-            return await self._client.patch_status(
-                resource,
-                where["name"],
-                patch,
-                resource_version=version,
-                namespace=where.get("namespace"),
-                deadline=self._deadline,
-            )
+        return await self._client.patch_status(
+            resource,
+            where["name"],
+            patch,
+            resource_version=version,
+            namespace=where.get("namespace"),
+            deadline=self._deadline,
+        )
 
     # Finalizers.
 
@@ -139,22 +137,19 @@ class KubernetesCluster(KubernetesReads):
     ) -> dict[str, Any] | None:
         """A merge patch replaces the whole list, so others' finalizers are read first."""
         name, namespace = where["name"], where.get("namespace")
-        with translated():
-            body = await self._client.get(
-                resource, name, namespace=namespace, deadline=self._deadline
-            )
-            if body["metadata"]["resourceVersion"] != version:
-                raise Conflict(f"{name} is no longer as it was read")
-            others = [x for x in body["metadata"].get("finalizers") or [] if x != FINALIZER]
-            finalizers = [*others, FINALIZER] if on else others
-            written = await self._client.patch(
-                resource,
-                name,
-                {"metadata": {"finalizers": finalizers or None}},
-                resource_version=version,
-                namespace=namespace,
-                deadline=self._deadline,
-            )
+        body = await self._client.get(resource, name, namespace=namespace, deadline=self._deadline)
+        if body["metadata"]["resourceVersion"] != version:
+            raise Conflict(f"{name} is no longer as it was read")
+        others = [x for x in body["metadata"].get("finalizers") or [] if x != FINALIZER]
+        finalizers = [*others, FINALIZER] if on else others
+        written = await self._client.patch(
+            resource,
+            name,
+            {"metadata": {"finalizers": finalizers or None}},
+            resource_version=version,
+            namespace=namespace,
+            deadline=self._deadline,
+        )
         gone = written["metadata"].get("deletionTimestamp") and not finalizers
         return None if gone else written
 

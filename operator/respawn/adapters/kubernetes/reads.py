@@ -3,7 +3,6 @@
 from respawn.adapters.kubernetes import codec_node, codec_server
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.resources import NODES, VIRTUAL_SERVERS
-from respawn.adapters.kubernetes.translate import translated
 from respawn.model.node import Node
 from respawn.model.server import Server
 
@@ -20,14 +19,12 @@ class KubernetesReads:
 
     async def get_server(self, namespace: str, name: str) -> Server:
         """The server as of now: a quorum read (R2)."""
-        with translated():
-            found = await self._client.get(
-                VIRTUAL_SERVERS, name, namespace=namespace, deadline=self._deadline
-            )
+        found = await self._client.get(
+            VIRTUAL_SERVERS, name, namespace=namespace, deadline=self._deadline
+        )
         return codec_server.decode(found)
 
     async def get_node(self, name: str) -> Node:
         """The node as of now: a quorum read (R2)."""
-        with translated():
-            found = await self._client.get(NODES, name, deadline=self._deadline)
+        found = await self._client.get(NODES, name, deadline=self._deadline)
         return codec_node.decode(found)
