@@ -77,11 +77,16 @@ def blocklist(view: View) -> list[str]:
 
 
 def parse_blocklist(text: str) -> list[str]:
-    """The answer is two JSON arrays behind one another: single entries, then ranges."""
-    decoder, found, text = json.JSONDecoder(), [], text.strip()
+    """The answer is two JSON arrays behind one another: single entries, then ranges.
+
+    A range is told from the nonce of the same number by `cidr:` before it, as Ceph's text has it.
+    """
+    decoder, found, text = json.JSONDecoder(), list[str](), text.strip()
     while text:
         array, end = decoder.raw_decode(text)
-        found += [entry.get("addr") or entry.get("range") for entry in array]
+        for entry in array:
+            ranged = "cidr:" + entry["range"].removeprefix("cidr:") if "range" in entry else ""
+            found.append(ranged or entry["addr"])
         text = text[end:].strip()
     return found
 
