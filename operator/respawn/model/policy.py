@@ -1,0 +1,59 @@
+"""The RespawnPolicy: timings and the brake."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds. The API server refuses combinations that are unsafe (`fits`)."""
+
+    lease_renew: float = 2.0
+    heartbeat: float = 1.0
+    pause_after: float = 5.0
+    fence_after: float = 8.0
+    unresponsive_after: float = 60.0
+    storage_lost_after: float = 60.0
+
+    def slower(self, other: "Timings") -> "Timings":
+        """The more patient of the two, field by field."""
+        return Timings(
+            **{f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        )
+
+    def fits(self) -> bool:
+        """S8: a host pauses before it is fenced, and neither for one lost renewal or beat."""
+        margin = max(0.5, self.fence_after / 10)
+        return (
+            self.pause_after + margin <= self.fence_after
+            and 2 * self.lease_renew <= self.pause_after
+            and 4 * self.heartbeat <= self.pause_after
+            and self.lease_renew >= 0.5
+            and self.heartbeat >= 0.25
+            and self.unresponsive_after >= max(45.0, self.fence_after)
+            and self.storage_lost_after >= self.fence_after
+        )
+
+
+FAST = Timings(lease_renew=1.0, heartbeat=0.5, pause_after=2.5, fence_after=3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The one policy. `earlier` holds the timings of generations that hosts may still obey."""
+
+    timings: Timings = Timings()
+    generation: int = 1
+    earlier: Mapping[int, Timings] = field(default_factory=dict)
+    brake_window: float = 60.0
+    """Hosts that fail within this many seconds count together."""
+    brake_released: bool = False
+    """A person has looked and says: go on."""
+    resource_version: str = ""
+
+    def binding(self, acknowledged: int) -> Timings:
+        """The timings that a host is judged by: the new ones only once its agent obeys them."""
+        if acknowledged >= self.generation:
+            return self.timings
+        obeyed = self.earlier.get(acknowledged, Timings())
+        return self.timings.slower(obeyed)
