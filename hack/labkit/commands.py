@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from labkit import ceph, controlplane, faults, lab as labs, names
+from labkit import ceph, controlplane, faults, names
+from labkit import lab as labs
 from labkit.cli import Order
 from labkit.errors import Unknown
 from labkit.lab import Lab
@@ -50,7 +51,13 @@ def up(order: Order) -> None:
     with folder.locked():
         if folder.exists():
             _refuse_other_shape(order, folder)
-        labs.up(order.lab, hosts=hosts, operators=operators, profile=profile)
+        labs.up(
+            order.lab,
+            hosts=hosts,
+            operators=operators,
+            profile=profile,
+            bare="--bare" in order.flags,
+        )
     flag = "" if order.lab == "lab" else f" --name {order.lab}"
     say(
         f"""

@@ -92,7 +92,7 @@ def _cut_or_heal(
     if verb == "cut":
         network.change(lab.inside, "add", set_name, list(ports))
         plugged = {p: plane for p, plane in ports.items() if _is_plugged(lab, p)}
-        network.wait_vanished(lab.inside, set_name, plugged)
+        network.wait_vanished(lab.inside, plugged)
         return
     network.change(lab.inside, "delete", set_name, list(ports))
     still = set().union(*network.cut_ports(lab.inside).values())
@@ -127,7 +127,9 @@ def lab_service(lab: Lab, services: Sequence[str], verb: str, verbs: Sequence[st
     _order(lab.supervisor, services, verb, verbs)
 
 
-def _order(supervisor: Supervisor, services: Sequence[str], verb: str, verbs: Sequence[str]) -> None:
+def _order(
+    supervisor: Supervisor, services: Sequence[str], verb: str, verbs: Sequence[str]
+) -> None:
     if verb not in verbs:
         raise Unknown(f"unknown order '{verb}': one of {', '.join(verbs)}")
     states = {name: s["state"] for name, s in supervisor.services().items()}

@@ -74,7 +74,11 @@ class Host:
 
     def write_files(self, authority: Authority) -> None:
         """Everything that a host has on its disk before it boots for the first time."""
-        for folder in (self.path, self.folder.host_logs(self.name), self.folder.consoles / self.name):
+        for folder in (
+            self.path,
+            self.folder.host_logs(self.name),
+            self.folder.consoles / self.name,
+        ):
             folder.mkdir(parents=True, exist_ok=True)
         etc = self.path / "etc"
         for part in ("libvirt/hooks", "respawn"):
@@ -177,8 +181,7 @@ keepalive_count = 3
     def services(self) -> dict[str, list[str]]:
         """Service -> command, in the order in which a host starts them."""
         control = nice(CONTROL_NICE)
-        found = {"libvirtd": [*control, "libvirtd", "--listen", "-p", "/run/libvirt/libvirtd.pid"]}
-        return found
+        return {"libvirtd": [*control, "libvirtd", "--listen", "-p", "/run/libvirt/libvirtd.pid"]}
 
     def wait_libvirtd(self, timeout: float = 20.0) -> None:
         deadline = time.monotonic() + timeout
@@ -186,7 +189,9 @@ keepalive_count = 3
         while inside.run(["virsh", "-q", "uri"], check=False).returncode:
             if time.monotonic() > deadline:
                 log = self.folder.host_logs(self.name) / "libvirtd.log"
-                raise LabError(f"libvirtd of {self.name} does not answer:\n{log.read_text()[-1500:]}")
+                raise LabError(
+                    f"libvirtd of {self.name} does not answer:\n{log.read_text()[-1500:]}"
+                )
             time.sleep(0.02)
 
     def power_off(self) -> None:

@@ -108,7 +108,8 @@ def _start_dhcp(lab: Lab) -> None:
         [
             *in_network("tenant"), "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
             "--port=0", "--interface=ten0", "--bind-interfaces", "--no-ping",
-            "--dhcp-authoritative", "--dhcp-rapid-commit", "--dhcp-range=10.40.1.1,10.40.250.254,infinite",
+            "--dhcp-authoritative", "--dhcp-rapid-commit",
+            "--dhcp-range=10.40.1.1,10.40.250.254,infinite",
             f"--dhcp-leasefile={leases}", "--user=root", "--log-facility=-",
             "--dhcp-option=3", "--dhcp-option=6",
         ],
@@ -135,7 +136,7 @@ def _start_host(lab: Lab, host: Host) -> None:
         host.power_on()
 
 
-def up(name: str, *, hosts: int, operators: int, profile: str) -> Lab:
+def up(name: str, *, hosts: int, operators: int, profile: str, bare: bool = False) -> Lab:
     """Bring a lab up, or repair one: what runs is left, what does not is started."""
     folder = Folder(name)
     if folder.exists():
@@ -144,7 +145,7 @@ def up(name: str, *, hosts: int, operators: int, profile: str) -> Lab:
             return repair(Lab.open(name))
         say(f"lab '{name}' is left from a crash: taking the rest of it down first")
         down(name)
-    state = LabState(name=name, profile=profile, operators=operators)
+    state = LabState(name=name, profile=profile, operators=operators, bare=bare)
     state.hosts = {f"host-{i}": new_state(f"host-{i}") for i in range(1, hosts + 1)}
     control_plane()
     started = time.monotonic()

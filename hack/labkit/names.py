@@ -70,6 +70,11 @@ def host_device(plane: str) -> str:
     return f"{PLANE_DEVICES[plane]}0"
 
 
+def host_mac(plane: str, index: int) -> str:
+    """A host's card keeps its address over power cycles, as hardware does."""
+    return f"02:52:53:50:{PLANES.index(plane):02x}:{index:02x}"
+
+
 def host_address(plane: str, index: int) -> str:
     return f"{PLANE_NETS[plane]}.{10 + index}"
 

@@ -89,7 +89,8 @@ def plug_host(lab: Inside, index: int, pid: int) -> None:
         port, device = names.host_port(plane, index), names.host_device(plane)
         lines += [
             f"ip link del {port} 2>/dev/null || true",
-            f"ip link add {port} type veth peer name {device} netns {pid}",
+            f"ip link add {port} type veth "
+            f"peer name {device} address {names.host_mac(plane, index)} netns {pid}",
             f"ip link set {port} master {names.bridge(plane)} up",
         ]
     lab.script("\n".join(lines))
@@ -142,18 +143,27 @@ def change(lab: Inside, verb: str, set_name: str, ports: list[str]) -> None:
         lab.run(["nft", verb, "element", "bridge", "lab", set_name, "{ " + body + " }"])
 
 
-def wait_vanished(lab: Inside, set_name: str, ports: dict[str, str], timeout: float = 5.0) -> None:
+def wait_vanished(lab: Inside, ports: dict[str, str], timeout: float = 5.0) -> None:
     """Send probes until a packet has vanished at each port (port -> plane)."""
     deadline = time.monotonic() + timeout
-    before = _elements(lab, set_name)
+    before = _vanished(lab)
     missing = set(ports)
     while missing:
         for plane in {ports[p] for p in missing}:
             _broadcast_probe(lab, plane)
-        now = _elements(lab, set_name)
+        now = _vanished(lab)
         missing = {p for p in missing if now.get(p, 0) <= before.get(p, 0)}
         if missing and time.monotonic() > deadline:
             raise LabError(f"probes still pass or never reach: {', '.join(sorted(missing))}")
+
+
+def _vanished(lab: Inside) -> dict[str, int]:
+    """Port -> packets swallowed there, by whichever of the two cuts came first."""
+    found: dict[str, int] = {}
+    for set_name in (HOST_SET, SWITCH_SET):
+        for port, packets in _elements(lab, set_name).items():
+            found[port] = found.get(port, 0) + packets
+    return found
 
 
 def _broadcast_probe(lab: Inside, plane: str) -> None:

@@ -26,7 +26,7 @@ async def pump(reader, writer):
 async def serve(reader, writer, target):
     try:
         onward = await asyncio.wait_for(asyncio.open_connection(*target), 10)
-    except (OSError, asyncio.TimeoutError):
+    except (TimeoutError, OSError):
         writer.transport.abort()
         return
     for end in (writer, onward[1]):

@@ -38,6 +38,7 @@ class LabState:
     operators: int = 2
     port: int = 0
     complete: bool = False
+    bare: bool = False  # without Respawn in it
     fsid: str = ""
     hosts: dict[str, HostState] = field(default_factory=dict)
 

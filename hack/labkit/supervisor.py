@@ -4,10 +4,11 @@ Runs as `/usr/bin/python3 -SE supervisor.py SOCKET LOG_FOLDER [LISTEN_FD]` with 
 standard library. It restarts a service that died one second later, as systemd would, and takes
 orders on the unix socket SOCKET: one JSON object a line, one JSON answer a line.
 
-    {"op": "define", "name": N, "argv": [...], "env": {...}, "restart": true, "pass_listener": false,
-     "stop_patience": seconds from SIGTERM to SIGKILL, default 10}
+    {"op": "define", "name": N, "argv": [...], "env": {...}, "restart": true,
+     "pass_listener": false, "stop_patience": seconds from SIGTERM to SIGKILL, default 10}
     {"op": "start"|"stop"|"kill"|"freeze"|"thaw"|"forget", "name": N}
-    {"op": "status"}          -> {"ok": true, "services": {N: {"state": S, "pid": P, "restarts": K}}}
+    {"op": "status"}
+        -> {"ok": true, "services": {N: {"state": S, "pid": P, "restarts": K}}}
 
 States: running, stopped (by order), waiting (died, restart pending), dead (died, not restarted),
 frozen. Only the service's own process is signalled, never its children: a libvirtd that goes
@@ -99,7 +100,7 @@ class Supervisor:
     # --- processes
 
     def log(self, text):
-        line = "%s %s\n" % (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text)
+        line = "{} {}\n".format(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text)
         with open(os.path.join(self.log_folder, "supervisor.log"), "a") as log:
             log.write(line)
 
@@ -124,12 +125,12 @@ class Supervisor:
                 setsigdef=[signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM],
             )
         except OSError as error:
-            self.log("%s: cannot start %s: %s" % (service.name, service.argv[0], error))
+            self.log(f"{service.name}: cannot start {service.argv[0]}: {error}")
             service.pid, service.state = 0, "dead"
             return
         service.generation += 1
         service.state = "running"
-        self.log("%s: started, pid %d" % (service.name, service.pid))
+        self.log(f"{service.name}: started, pid {service.pid}")
 
     def reap(self):
         while True:
@@ -144,7 +145,8 @@ class Supervisor:
                     self.ended(service, status)
 
     def ended(self, service, status):
-        self.log("%s: pid %d ended, %d" % (service.name, service.pid, os.waitstatus_to_exitcode(status)))
+        code = os.waitstatus_to_exitcode(status)
+        self.log(f"{service.name}: pid {service.pid} ended, {code}")
         service.pid = 0
         service.generation += 1
         waiters, service.waiters = service.waiters, []
@@ -218,7 +220,7 @@ class Supervisor:
             return
         service = self.services.get(name)
         if service is None:
-            self.answer(connection, {"ok": False, "error": "no service %s" % name})
+            self.answer(connection, {"ok": False, "error": f"no service {name}"})
             return
         reply = getattr(self, "order_" + operation)(connection, service)
         if reply is not None:
@@ -262,14 +264,14 @@ class Supervisor:
 
     def order_kill(self, connection, service):
         if not service.pid:
-            return {"ok": False, "error": "%s is not running" % service.name}
+            return {"ok": False, "error": f"{service.name} is not running"}
         service.waiters.append(connection)
         self.signal(service, signal.SIGKILL)
         return None
 
     def order_freeze(self, _connection, service):
         if not service.pid:
-            return {"ok": False, "error": "%s is not running" % service.name}
+            return {"ok": False, "error": f"{service.name} is not running"}
         self.signal(service, signal.SIGSTOP)
         service.state = "frozen"
         return {"ok": True, "state": "frozen"}
@@ -282,7 +284,7 @@ class Supervisor:
 
     def order_forget(self, _connection, service):
         if service.pid:
-            return {"ok": False, "error": "%s runs" % service.name}
+            return {"ok": False, "error": f"{service.name} runs"}
         del self.services[service.name]
         return {"ok": True}
 

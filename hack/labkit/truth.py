@@ -47,7 +47,7 @@ class Qemu:
 def qemus(lab: Lab) -> list[Qemu]:
     """Every QEMU of every host of the lab, from the machine's /proc and each host's libvirt."""
     owners = _owners(lab)
-    found = [q for q in map(lambda pid: _read(pid, owners), _pids()) if q is not None]
+    found = [q for q in (_read(pid, owners) for pid in _pids()) if q is not None]
     for host in {q.host for q in found if q.host}:
         _ask_libvirt(lab, host, [q for q in found if q.host == host])
     return sorted(found, key=lambda q: (q.host or "", q.started_at or "", q.pid))
@@ -77,8 +77,10 @@ def _read(pid: int, owners: dict[str, str | None]) -> Qemu | None:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    if namespace not in owners or stat[0] in ("Z", "X") or "-uuid" not in argv and not images(argv):
+    if namespace not in owners or stat[0] in ("Z", "X"):
         return None
+    if "-uuid" not in argv and not images(argv):
+        return None  # a probe of QEMU's abilities
     uid, domain = _value(argv, "-uuid"), _guest_name(argv)
     match = _DOMAIN_NAME.match(domain or "")
     return Qemu(
@@ -127,10 +129,8 @@ def images(argv: list[str]) -> list[str]:
 
 def _start_time(ticks: int) -> str:
     """Start of a process, from its ticks after boot, by the machine's clock."""
-    boot = datetime.datetime.now(datetime.timezone.utc).timestamp() - _uptime()
-    at = datetime.datetime.fromtimestamp(
-        boot + ticks / os.sysconf("SC_CLK_TCK"), datetime.timezone.utc
-    )
+    boot = datetime.datetime.now(datetime.UTC).timestamp() - _uptime()
+    at = datetime.datetime.fromtimestamp(boot + ticks / os.sysconf("SC_CLK_TCK"), datetime.UTC)
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
@@ -193,7 +193,11 @@ def _state(qemu: Qemu, state: int, reason: int) -> str:
         if reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION and qemu.incoming:
             return "incoming"
         return "paused"
-    return "paused" if state in (libvirt.VIR_DOMAIN_PMSUSPENDED, libvirt.VIR_DOMAIN_CRASHED) else "starting"
+    return (
+        "paused"
+        if state in (libvirt.VIR_DOMAIN_PMSUSPENDED, libvirt.VIR_DOMAIN_CRASHED)
+        else "starting"
+    )
 
 
 def domains(lab: Lab) -> dict:

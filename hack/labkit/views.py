@@ -40,7 +40,10 @@ def guest(answer: dict) -> str:
     lines.append(f"last seq  {answer['lastSeq']}")
     lines.append(f"lost      {answer['lost'] or 'none'}")
     lines.append(f"foreign   {answer['foreign'] or 'none'}")
-    lines.append("pauses    " + (", ".join(f"{p['ms']} ms from {p['from']}" for p in answer["pauses"]) or "none"))
+    lines.append(
+        "pauses    "
+        + (", ".join(f"{p['ms']} ms from {p['from']}" for p in answer["pauses"]) or "none")
+    )
     return "\n".join(lines)
 
 
