@@ -152,6 +152,8 @@ def monitor_sessions(lab: Lab) -> dict[tuple[str, int], int]:
     found = {}
     for session in sessions:
         ip, _, port = session["socket_addr"]["addr"].rpartition(":")
+        if not port.isdigit():
+            continue  # the monitor's own session has no socket
         for entry in session["addrs"]["addrvec"]:
             found[ip, int(port)] = int(entry["nonce"])
     return found

@@ -13,11 +13,14 @@ hostname "$HOST"
 ip link set lo up
 
 scratch=/run/hosts/$HOST
-mkdir -p "$scratch"/{etc,var}.{upper,work} "$scratch"/{lab,project}
+mkdir -p "$scratch"/{etc,var,bin}.{upper,work} "$scratch"/{lab,project}
+touch "$scratch/qemu"
 mount --bind "$LAB_FOLDER" "$scratch/lab"
 mount --bind "$PROJECT" "$scratch/project"
-for tree in etc var; do
-  mount -t overlay "$HOST-$tree" -o "lowerdir=/$tree,upperdir=$scratch/$tree.upper,workdir=$scratch/$tree.work" "/$tree"
+mount --bind /usr/bin/qemu-system-x86_64 "$scratch/qemu"
+for tree in /etc /var /usr/bin; do
+  own=$scratch/${tree##*/}
+  mount -t overlay "$HOST" -o "lowerdir=$tree,upperdir=$own.upper,workdir=$own.work" "$tree"
 done
 mount --bind "$scratch/lab" "$LAB_FOLDER"
 mount -t tmpfs -o mode=1777 tmpfs /tmp
@@ -37,10 +40,12 @@ mount --bind "$LAB_FOLDER/consoles/$HOST" /var/log/respawn/consoles
 echo "$BOOT_ID" > "$scratch/boot_id"
 mount --bind "$scratch/boot_id" /proc/sys/kernel/random/boot_id
 
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/lock /run/libvirt /run/respawn /run/lab
-# every QEMU of the lab is nicer than the control processes
-touch /run/lab/qemu-system-x86_64
-mount --bind /usr/bin/qemu-system-x86_64 /run/lab/qemu-system-x86_64
+# Every QEMU of the lab is nicer than the control processes. The real one stays in its folder,
+# from which it finds its modules and firmware.
+touch /usr/bin/qemu-system-x86_64.real
+mount --bind "$scratch/qemu" /usr/bin/qemu-system-x86_64.real
 mount --bind "$LAB_FOLDER/nice-qemu" /usr/bin/qemu-system-x86_64
+
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/lock /run/libvirt /run/respawn
 exec "$@"

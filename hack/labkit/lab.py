@@ -21,7 +21,7 @@ from labkit.supervise import Gone, Supervisor, init_pid, kill_namespace
 
 NICE_QEMU = """#!/bin/bash
 renice -n 10 -p $$ >/dev/null
-exec -a /usr/bin/qemu-system-x86_64 /run/lab/qemu-system-x86_64 "$@"
+exec -a /usr/bin/qemu-system-x86_64 /usr/bin/qemu-system-x86_64.real "$@"
 """
 
 

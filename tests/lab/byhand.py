@@ -47,7 +47,7 @@ class ByHand:
         self.mac = "52:54:00:" + ":".join(self.uid[i : i + 2] for i in (0, 2, 4))
         self.disks = ["root", "data"] if data else ["root"]
         make_golden(lab)
-        lab.ceph("rbd", "clone", "--no-progress", f"{GOLDEN}@golden", self.image("root"))
+        lab.ceph("rbd", "clone", f"{GOLDEN}@golden", self.image("root"))
         lab.ceph("rbd", "resize", "--no-progress", "--size", "128M", self.image("root"))
         if data:
             lab.ceph("rbd", "create", "--size", "64M", self.image("data"))

@@ -144,7 +144,14 @@ def is_static(elf: bytes) -> bool:
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> None:
-    env = os.environ | {"MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C"}
+    # without times of its own the same sources give the same bytes, and the image its checksum
+    fixed = {
+        "MTOOLS_SKIP_CHECK": "1",
+        "LC_ALL": "C",
+        "TZ": "UTC",
+        "SOURCE_DATE_EPOCH": "1767225600",
+    }
+    env = os.environ | fixed
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()}")
@@ -240,23 +247,28 @@ def newc(entries: Iterable[tuple[str, int, bytes]]) -> bytes:
 
 def write_image(image: Path, work: Path) -> None:
     """MBR, one active FAT partition with kernel and initrd, then the empty log."""
-    options = (SOURCES / "cmdline.txt").read_text().split()
     config = work / "syslinux.cfg"
     config.write_text(
         "DEFAULT l\nPROMPT 0\nTIMEOUT 0\nNOESCAPE 1\nALLOWOPTIONS 0\n"
-        f"LABEL l\n KERNEL /k\n INITRD /i\n APPEND {' '.join(options)}\n"
+        f"LABEL l\n KERNEL /k\n INITRD /i\n APPEND {command_line()}\n"
     )
     with image.open("wb") as file:
         file.write(master_boot_record())
         file.truncate(IMAGE_BYTES)
     (kernel,) = work.glob("root/boot/vmlinuz-*")
     drive = f"{image}@@{PARTITION_START * SECTOR}"
-    size, start = str(PARTITION_SECTORS), str(PARTITION_START)
-    # 64 KiB clusters: syslinux then reads fewer, longer runs, which saves a third of the boot
-    run("mformat", "-i", drive, "-T", size, "-h", "255", "-s", "63", "-H", start, "-c", "128", "::")
+    # 64 KiB clusters (-c 128): syslinux reads fewer, longer runs, which saves a third of the boot.
+    # The serial (-N) is random unless given.
+    shape = f"-T {PARTITION_SECTORS} -h 255 -s 63 -H {PARTITION_START} -c 128 -N 7253706e"
+    run("mformat", "-i", drive, *shape.split(), "::")
     for source, name in ((kernel, "k"), (work / "initrd", "i"), (config, "syslinux.cfg")):
         run("mcopy", "-i", drive, source, f"::{name}")
     run("syslinux", "--install", "--offset", str(PARTITION_START * SECTOR), image)
+
+
+def command_line() -> str:
+    lines = (SOURCES / "cmdline.txt").read_text().splitlines()
+    return " ".join(line for line in lines if line and not line.startswith("#"))
 
 
 def master_boot_record() -> bytes:

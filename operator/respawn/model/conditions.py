@@ -134,6 +134,11 @@ class Reason(StrEnum):
     NO_OTHER_HEART = "NoOtherHeartAdvances"
 
 
+def known(reason: str, otherwise: Reason) -> Reason:
+    """`reason` as one of ours; what somebody else wrote becomes `otherwise`."""
+    return Reason(reason) if reason in Reason.__members__.values() else otherwise
+
+
 def find(conditions: Iterable[Condition], kind: str) -> Condition | None:
     """The condition of that type, if there is one."""
     return next((c for c in conditions if c.type == kind), None)

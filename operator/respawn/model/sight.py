@@ -83,6 +83,8 @@ class Sight:
     heart: Pulse = Pulse()
     beat: Beat | None = None
     testimony: Testimony | None = None
+    answered_at: float | None = None
+    """When a question was asked that libvirt or the kernel answered."""
     watches: WatchLook | None = None
     asking: bool = field(default=False, compare=False)
     """Whether a question to its witnesses is under way."""

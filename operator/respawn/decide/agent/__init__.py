@@ -1,0 +1,1 @@
+"""What a host's agent decides: carry out placements, guard starts, pause, rejoin. Pure as well."""

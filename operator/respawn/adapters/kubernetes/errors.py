@@ -1,0 +1,65 @@
+"""What a request to the API server can come back with besides an answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ApiError(Exception):
+    """Base of them all. `status` is the HTTP status, 0 if there was none; `reason` Kubernetes'."""
+
+    def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class Unavailable(ApiError):
+    """No answer in time, or one that says: later.
+
+    A request that timed out is not a request undone: unless `undone` is true it may still have
+    taken, or take, effect. Read before repeating.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 0, reason: str = "", undone: bool = False
+    ) -> None:
+        super().__init__(message, status=status, reason=reason)
+        self.undone = undone
+
+
+class NotFound(ApiError):
+    """There is no such object, or no such kind."""
+
+
+class Conflict(ApiError):
+    """The object is no longer as it was read: nothing was written."""
+
+
+class AlreadyExists(Conflict):
+    """An object of that name was there before: nothing was created."""
+
+
+class Expired(ApiError):
+    """The API server no longer remembers that resourceVersion (410): list again."""
+
+
+class Refused(ApiError):
+    """Understood and refused (validation, admission, RBAC); the same again is refused again."""
+
+
+def of_status(status: int, body: Mapping[str, Any]) -> ApiError:
+    """The error that a Status object, or the HTTP status alone, stands for."""
+    reason = str(body.get("reason") or "")
+    message = str(body.get("message") or f"HTTP {status}")
+    if status == 404:
+        return NotFound(message, status=status, reason=reason)
+    if status == 409:
+        kind = AlreadyExists if reason == "AlreadyExists" else Conflict
+        return kind(message, status=status, reason=reason)
+    if status == 410:
+        return Expired(message, status=status, reason=reason)
+    if status == 429:
+        return Unavailable(message, status=status, reason=reason, undone=True)
+    if status >= 500:
+        return Unavailable(message, status=status, reason=reason)
+    return Refused(message, status=status, reason=reason)

@@ -1,0 +1,81 @@
+"""Self-doubt (S7): before a host is condemned, the operator proves its own health, and a brake
+holds when so many hosts fail at once that the fault is likelier on our side."""
+
+from datetime import timedelta
+from math import ceil
+
+from respawn.decide import liveness
+from respawn.model.base import Now
+from respawn.model.conditions import Reason
+from respawn.model.node import FencePhase, Node
+from respawn.model.policy import Timings
+from respawn.model.sight import Sight
+from respawn.model.world import World
+
+LEASE_MARGIN = 0.5
+"""Seconds of leadership that must remain when something irreversible begins."""
+
+
+def doubt(world: World, node: Node, now: Now) -> Reason | None:
+    """Why `node` may not be condemned although it looks dead; None: nothing speaks against it."""
+    timings = liveness.timings_for(world, node)
+    recent = now.mono - timings.fence_after / 2
+    me = world.me
+    if not me.leader or me.lease_until - now.mono < LEASE_MARGIN:
+        return Reason.NOT_LEADER
+    if me.api_ok_at is None or me.api_ok_at < recent:
+        return Reason.API_UNPROVEN
+    if me.ceph_ok_at is None or me.ceph_ok_at < recent:
+        return Reason.CEPH_UNPROVEN
+    if not _another_heart(world, node, timings, now):
+        return Reason.NO_OTHER_HEART
+    if not world.policy.brake_released and failing(world, node, now) > limit(world):
+        return Reason.TOO_MANY_HOSTS
+    return None
+
+
+def limit(world: World) -> int:
+    """How many hosts may fail within one window: max(1, ceil(N/3))."""
+    hosts = sum(1 for n in world.nodes.values() if n.registration is not None)
+    return max(1, ceil(hosts / 3))
+
+
+def failing(world: World, node: Node, now: Now) -> int:
+    """How many hosts failed within one window of `node`'s failure, itself included.
+
+    It is judged by when they failed, so hosts that failed together stay held together until
+    enough of them are back; one that failed long before counts no more. A host with a hard proof
+    (another boot) has no failing verdict and does not count.
+    """
+    own = liveness.verdict(world, node, now).failed_at
+    return sum(_fails_with(world, other, own, now) for other in world.nodes.values())
+
+
+def _fails_with(world: World, other: Node, own: float | None, now: Now) -> bool:
+    window = world.policy.brake_window
+    if other.fence.phase in (FencePhase.FENCING, FencePhase.FENCED):
+        since = other.fence.fenced
+        silent = not _lease_fresh(world, other, now)
+        return silent and (since is None or now.wall - since <= timedelta(seconds=window))
+    v = liveness.verdict(world, other, now)
+    if v.state not in liveness.FAILING or v.failed_at is None:
+        return False
+    return own is None or abs(v.failed_at - own) <= window
+
+
+def _lease_fresh(world: World, node: Node, now: Now) -> bool:
+    return liveness.verdict(world, node, now).state is liveness.State.HEALTHY
+
+
+def _another_heart(world: World, node: Node, timings: Timings, now: Now) -> bool:
+    return any(
+        liveness.sign(
+            world.sights.get(name, Sight()).heart,
+            timings.fence_after / 2,
+            now.mono,
+            timings.fence_after / 2,
+        )
+        is liveness.Sign.FRESH
+        for name in world.nodes
+        if name != node.name
+    )

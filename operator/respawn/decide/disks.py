@@ -1,0 +1,63 @@
+"""Are a server's disks there, and if not, what is missing?"""
+
+from dataclasses import dataclass
+
+from respawn.model.conditions import Reason
+from respawn.model.server import Disk, Server
+from respawn.model.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class DiskState:
+    """`ready`, or `missing` (can be created now), or what stands in the way."""
+
+    ready: bool = False
+    missing: bool = False
+    reason: Reason | None = None
+    message: str = ""
+    stalled: bool = False
+    """Whether only the user can change it."""
+
+
+def judge(world: World, server: Server) -> DiskState:
+    """The state of all disks of `server`."""
+    lacking = [d for d in server.spec.disks if not _there(server, d)]
+    if not lacking:
+        return DiskState(ready=True)
+    for disk in lacking:
+        blocked = _blocked(world, disk)
+        if blocked is not None:
+            return blocked
+    return DiskState(missing=True)
+
+
+def _there(server: Server, disk: Disk) -> bool:
+    return any(d.name == disk.name and d.size >= disk.size for d in server.status.disks)
+
+
+def _blocked(world: World, disk: Disk) -> DiskState | None:
+    pool = world.pools.get(disk.pool)
+    if pool is None:
+        message = f"disk {disk.name}: there is no StoragePool {disk.pool}; create it"
+        return DiskState(reason=Reason.UNKNOWN_POOL, message=message)
+    if not pool.ready:
+        message = f"disk {disk.name}: waits until StoragePool {disk.pool} is Ready"
+        return DiskState(reason=Reason.POOL_NOT_READY, message=message)
+    return _image_blocked(world, disk) if disk.image is not None else None
+
+
+def _image_blocked(world: World, disk: Disk) -> DiskState | None:
+    image = next((i for i in world.images.values() if i.name == disk.image), None)
+    if image is None:
+        message = f"disk {disk.name}: there is no ServerImage {disk.image}; create it"
+        return DiskState(reason=Reason.UNKNOWN_IMAGE, message=message)
+    if not image.ready:
+        message = f"disk {disk.name}: waits until ServerImage {disk.image} is Ready"
+        return DiskState(reason=Reason.IMAGE_NOT_READY, message=message)
+    if image.size > disk.size:
+        message = (
+            f"disk {disk.name}: {disk.size} bytes are less than the {image.size} of ServerImage "
+            f"{disk.image}; make the disk larger"
+        )
+        return DiskState(reason=Reason.IMAGE_LARGER_THAN_DISK, message=message, stalled=True)
+    return None

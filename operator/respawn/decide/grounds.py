@@ -1,0 +1,90 @@
+"""Grounds for fencing a host, for holding back, and for letting it go: predicates, all of them."""
+
+from collections.abc import Collection
+
+from respawn.decide import brake, fence_table, liveness
+from respawn.decide.liveness import State
+from respawn.model.base import Now, Owner
+from respawn.model.conditions import Reason, known
+from respawn.model.node import FencePhase, Form, Node
+from respawn.model.storage import Entry
+from respawn.model.world import World
+
+REASONS = {
+    State.DEAD: Reason.HOST_LOST,
+    State.UNRESPONSIVE_DEAD: Reason.HOST_LOST,
+    State.STORAGE_LOST: Reason.STORAGE_LOST,
+}
+
+
+def obstacle(world: World, node: Node) -> tuple[Reason, str] | None:
+    """Why this host cannot be fenced at all; None: it can."""
+    addresses = set(node.storage_addresses)
+    if not addresses:
+        return Reason.NO_ADDRESSES, "declare spec.addresses.storage, or let its agent register"
+    # safety: a fence never includes an address of a mon, OSD, operator or another host.
+    others = {
+        a
+        for other in world.nodes.values()
+        if other.name != node.name
+        for a in (*other.storage_addresses, *other.spec.management, *other.spec.migration)
+    }
+    shared = sorted(addresses & (others | world.protected))
+    if shared:
+        return Reason.ADDRESS_IN_USE, f"{', '.join(shared)} also belongs to something else"
+    if fence_table.clean_form(node.fence) is None:
+        told = ", ".join(f"{t.form} by {t.owner}" for t in node.fence.tainted)
+        message = f"a late removal may still arrive in every form ({told}); ends when they restart"
+        return Reason.ALL_FORMS_TAINTED, message
+    return None
+
+
+def held(world: World, node: Node, now: Now) -> Reason | None:
+    """Why a condemned host is left alone for now; None: it is fenced, or not condemned."""
+    if not liveness.verdict(world, node, now).condemned:
+        return None
+    blocked = obstacle(world, node)
+    return blocked[0] if blocked else brake.doubt(world, node, now)
+
+
+def doom(world: World, node: Node, now: Now) -> Reason | None:
+    """Why the servers on this host are to be revoked; None: they stay."""
+    if node.fence.phase is not FencePhase.OK:
+        # safety: the intent is on record, so the fence will be completed by somebody; revoking
+        # proves nothing by itself (R1).
+        return known(node.fence.reason, Reason.HOST_FENCED)
+    v = liveness.verdict(world, node, now)
+    if v.state is State.REBOOTED:
+        return Reason.HOST_REBOOTED
+    if not v.condemned or held(world, node, now):
+        return None
+    return REASONS[v.state]
+
+
+def banned_in(node: Node, listing: Collection[Entry]) -> Form | None:
+    """The form in which one of the host's addresses is in the blocklist, if any."""
+    for form in Form:
+        if any(Entry(address, form) in listing for address in node.storage_addresses):
+            return form
+    return None
+
+
+def clean(node: Node) -> bool:
+    """S4: whether no instance of before the fence can be left on the host."""
+    fence, registered = node.fence, node.registration
+    # safety: the report is bound to this generation; another boot counts only of that machine.
+    if registered is None or registered.machine_id != fence.machine_id:
+        return False
+    return node.host.clean_generation == fence.generation or registered.boot_id != fence.boot_id
+
+
+def settled_taints(world: World, node: Node) -> frozenset[Owner]:
+    """Owners of taints whose `rm` can no longer arrive: mine that returned, my former lives'."""
+    me = world.me
+    returned = (node.name, node.fence.generation) in me.lifts_returned
+    return frozenset(
+        t.owner
+        for t in node.fence.tainted
+        if (t.owner == me.owner and returned)
+        or (t.owner.name == me.owner.name and t.owner.incarnation != me.owner.incarnation)
+    )

@@ -1,0 +1,140 @@
+"""What a node's status tells: each aspect judged by itself, Ready as their sum."""
+
+from respawn.decide import grounds, liveness
+from respawn.decide.liveness import Sign, State
+from respawn.model.actions import Outlook
+from respawn.model.base import Now
+from respawn.model.conditions import Condition, Reason, Status, Type
+from respawn.model.node import FencePhase, Node
+from respawn.model.sight import Pulse, Sight
+from respawn.model.world import World
+
+Row = tuple[Type, Status, str, str]
+
+_SENTENCES = {
+    State.UNKNOWN: (Reason.UNKNOWN, "its signs of life cannot be read from here"),
+    State.API_LOST: (Reason.AGENT_DOWN, "its agent is down or cut off; its servers run on"),
+    State.REBOOTED: (Reason.HOST_REBOOTED, "it beats in Ceph with another boot ID"),
+    State.STORAGE_DOUBT: (Reason.UNREACHABLE, "its heart in Ceph is silent, its agent is not"),
+    State.CUT_OFF: (Reason.CUT_OFF_BUT_ALIVE, "both hearts are silent, its libvirt answers"),
+    State.UNRESPONSIVE: (Reason.UNRESPONSIVE, "only its kernel answers; its disks' watches decide"),
+    State.UNRESPONSIVE_RUNNING: (
+        Reason.UNRESPONSIVE_BUT_RUNNING,
+        "only its kernel answers, but its servers hold their disks; look at it",
+    ),
+    State.DEAD: (Reason.DEAD, "nothing of it answers"),
+    State.UNRESPONSIVE_DEAD: (Reason.DEAD, "only its kernel answers, its servers are gone"),
+    State.STORAGE_LOST: (Reason.STORAGE_LOST, "it has lost its storage"),
+}
+
+
+def outlook(world: World, node: Node, now: Now) -> Outlook:
+    """All conditions of the node."""
+    rows = [
+        _agent(world, node, now),
+        _storage(world, node, now),
+        _hypervisor(world, node),
+        _fencing_ready(world, node),
+        _fenced(node),
+        _schedulable(world, node, now),
+    ]
+    rows.append(_ready(world, node, now, rows))
+    return Outlook(
+        conditions=tuple(Condition(kind, s, r, m, node.generation) for kind, s, r, m in rows)
+    )
+
+
+def _sign(world: World, node: Node, pulse: Pulse, now: Now) -> Sign:
+    timings = liveness.timings_for(world, node)
+    return liveness.sign(pulse, timings.fence_after, now.mono, timings.fence_after / 2)
+
+
+def _alive(kind: Type, sign: Sign, silent: str) -> Row:
+    if sign is Sign.FRESH:
+        return kind, "True", Reason.ALIVE, ""
+    if sign is Sign.STALE:
+        return kind, "False", Reason.SILENT, silent
+    return kind, "Unknown", Reason.UNKNOWN, "cannot be read from here"
+
+
+def _agent(world: World, node: Node, now: Now) -> Row:
+    if node.registration is None:
+        message = "no agent has registered; start respawn-agent on the host"
+        return Type.AGENT_ALIVE, "False", Reason.NOT_REGISTERED, message
+    sight = world.sights.get(node.name, Sight())
+    return _alive(Type.AGENT_ALIVE, _sign(world, node, sight.lease, now), "its Lease is silent")
+
+
+def _storage(world: World, node: Node, now: Now) -> Row:
+    if node.host.storage_failing:
+        message = "its agent sees storage I/O fail"
+        return Type.STORAGE_REACHABLE, "False", Reason.UNREACHABLE, message
+    sight = world.sights.get(node.name, Sight())
+    sign = _sign(world, node, sight.heart, now)
+    return _alive(Type.STORAGE_REACHABLE, sign, "its heart in Ceph is silent")
+
+
+def _hypervisor(world: World, node: Node) -> Row:
+    said = world.sights.get(node.name, Sight()).testimony
+    if said is None:
+        return Type.HYPERVISOR_REACHABLE, "Unknown", Reason.NOT_NEEDED, "asked only when in doubt"
+    return Type.HYPERVISOR_REACHABLE, "Unknown", said.answer, "as last asked, when in doubt"
+
+
+def _fencing_ready(world: World, node: Node) -> Row:
+    blocked = grounds.obstacle(world, node)
+    if blocked is None:
+        return Type.FENCING_READY, "True", Reason.AS_SPECIFIED, ""
+    return Type.FENCING_READY, "False", blocked[0], blocked[1]
+
+
+def _fenced(node: Node) -> Row:
+    phase = node.fence.phase
+    if phase is FencePhase.OK:
+        return Type.FENCED, "False", Reason.NOT_FENCED, ""
+    ends = {
+        FencePhase.FENCING: "its addresses are being blocklisted",
+        FencePhase.FENCED: "ends when its agent reports clean, or it comes back with another boot",
+        FencePhase.LIFTING: "its entries are being removed",
+    }
+    true: Status = "True" if phase is FencePhase.FENCED else "False"
+    return Type.FENCED, true, str(phase), ends[phase]
+
+
+def _schedulable(world: World, node: Node, now: Now) -> Row:
+    if node.spec.cordoned:
+        return Type.SCHEDULABLE, "False", Reason.CORDONED, "ends with scheduling.mode Enabled"
+    if node.fence.phase is not FencePhase.OK:
+        return Type.SCHEDULABLE, "False", Reason.FENCED, "ends when its fence is lifted"
+    if liveness.verdict(world, node, now).state in (State.HEALTHY, State.SUSPECT):
+        return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
+    reason, message = _sentence(world, node, now)
+    return Type.SCHEDULABLE, "False", reason, message
+
+
+def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
+    if node.fence.phase is not FencePhase.OK:
+        return (
+            Type.READY,
+            "False",
+            str(node.fence.phase),
+            next(m for kind, _, _, m in rows if kind is Type.FENCED),
+        )
+    why = grounds.held(world, node, now)
+    if why is not None:
+        return Type.READY, "False", why, "it looks dead, but it is not fenced for that reason"
+    state = liveness.verdict(world, node, now).state
+    if state not in (State.HEALTHY, State.SUSPECT):
+        reason, message = _sentence(world, node, now)
+        return Type.READY, "Unknown" if state is State.UNKNOWN else "False", reason, message
+    for kind, status, reason, message in rows:
+        if kind in (Type.STORAGE_REACHABLE, Type.FENCING_READY) and status == "False":
+            return Type.READY, "False", reason, message
+    return Type.READY, "True", Reason.ALIVE, ""
+
+
+def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
+    state = liveness.verdict(world, node, now).state
+    if state is State.UNREGISTERED:
+        return Reason.NOT_REGISTERED, "no agent has registered; start respawn-agent on the host"
+    return _SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))

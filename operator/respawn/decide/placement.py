@@ -1,0 +1,160 @@
+"""Where a server goes: filters that say why not, then scores. Wishes never block."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from respawn.decide import capacity, liveness
+from respawn.model.base import Now
+from respawn.model.node import FencePhase, Node
+from respawn.model.server import AntiAffinity, Server
+from respawn.model.world import World
+
+STARTS_PER_HOST = 10
+"""Servers that may be starting on one host at a time."""
+
+BUSY = "is busy starting others"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The node that was chosen, or why each one was refused."""
+
+    node: str | None
+    refusals: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def only_busy(self) -> bool:
+        """Whether some host would fit as soon as others have started on it."""
+        return self.node is None and any(why == BUSY for _, why in self.refusals)
+
+    @property
+    def message(self) -> str:
+        """Every host with its refusal."""
+        if not self.refusals:
+            return "there are no hosts"
+        return "; ".join(f"{node} {why}" for node, why in self.refusals)
+
+
+def choose(
+    world: World,
+    server: Server,
+    now: Now,
+    *,
+    only: str | None = None,
+    avoid: str | None = None,
+) -> Choice:
+    """Pick a host. `only` admits that one alone; `avoid` is taken when nothing else fits."""
+    refusals: list[tuple[str, str]] = []
+    fitting: list[Node] = []
+    for name in sorted(world.nodes):
+        node = world.nodes[name]
+        why = refusal(world, server, node, now)
+        if why is None and only not in (None, name):
+            why = f"is not {only}, on which it must wait"
+        if why is None:
+            fitting.append(node)
+        else:
+            refusals.append((name, why))
+    if not fitting:
+        return Choice(None, tuple(refusals))
+    best = min(fitting, key=lambda n: (n.name == avoid, *_score(world, server, n)))
+    return Choice(best.name, tuple(refusals))
+
+
+def refusal(world: World, server: Server, node: Node, now: Now) -> str | None:
+    """Why `server` may not go to `node`; None: it may."""
+    for check in FILTERS:
+        why = check(world, server, node, now)
+        if why is not None:
+            return why
+    return None
+
+
+def _state(world: World, server: Server, node: Node, now: Now) -> str | None:
+    if node.deleting:
+        return "is being removed"
+    if node.spec.cordoned:
+        return "is cordoned"
+    if node.registration is None:
+        return "has no registered agent"
+    if node.fence.phase is not FencePhase.OK:
+        return f"is fenced ({node.fence.phase})"
+    state = liveness.verdict(world, node, now).state
+    return None if state is liveness.State.HEALTHY else f"is not healthy ({state})"
+
+
+def _selector(world: World, server: Server, node: Node, now: Now) -> str | None:
+    for key, value in sorted(server.spec.node_selector.items()):
+        if node.label(key) != value:
+            return f"has not the label {key}={value}"
+    return None
+
+
+def _required_rules(world: World, server: Server, node: Node, now: Now) -> str | None:
+    for rule in server.spec.anti_affinity:
+        if rule.required:
+            rival = next(iter(_rivals(world, server, node, rule)), None)
+            if rival is not None:
+                return f"shares its {rule.topology_key} with {rival.name} of group {rule.group}"
+    return None
+
+
+def _fits(world: World, server: Server, node: Node, now: Now) -> str | None:
+    used = capacity.use(world, node, without=server.uid)
+    wanted = capacity.need(server, node)
+    if wanted > used.memory_free:
+        return f"has {_mebibytes(used.memory_free)} of memory free, {_mebibytes(wanted)} are needed"
+    if server.spec.cores > node.host.capacity.cores:
+        return f"has {node.host.capacity.cores} cores, {server.spec.cores} are needed"
+    return None
+
+
+def _not_busy(world: World, server: Server, node: Node, now: Now) -> str | None:
+    starting = capacity.use(world, node, without=server.uid).starting
+    return BUSY if starting >= STARTS_PER_HOST else None
+
+
+Filter = Callable[[World, Server, Node, Now], str | None]
+FILTERS: tuple[Filter, ...] = (_state, _selector, _required_rules, _fits, _not_busy)
+"""In the order in which a person would want to read them."""
+
+
+def _score(world: World, server: Server, node: Node) -> tuple[int, int, float, int, str]:
+    """Smaller is better: wished for, few soft conflicts, much room, few servers, by name."""
+    wishes = server.spec.preferred_nodes
+    wish = wishes.index(node.name) if node.name in wishes else len(wishes)
+    conflicts = sum(
+        len(list(_rivals(world, server, node, rule)))
+        for rule in server.spec.anti_affinity
+        if not rule.required
+    )
+    used = capacity.use(world, node, without=server.uid)
+    load = used.memory / used.memory_total if used.memory_total > 0 else 1.0
+    return wish, conflicts, load, used.servers, node.name
+
+
+def _rivals(world: World, server: Server, node: Node, rule: AntiAffinity) -> Iterable[Server]:
+    """Servers of the rule's group in the node's topology domain, being placed ones too."""
+    domain = node.label(rule.topology_key)
+    if domain is None:
+        return
+    for name in sorted(world.nodes):
+        if world.nodes[name].label(rule.topology_key) != domain:
+            continue
+        being_placed = {uid for uid, where in world.reserved.items() if where == name}
+        for uid in sorted(world.by_node.get(name, frozenset()) | being_placed):
+            other = world.servers.get(uid)
+            if other is not None and _same_group(server, other, rule.group):
+                yield other
+
+
+def _same_group(server: Server, other: Server, group: str) -> bool:
+    return (
+        other.uid != server.uid
+        and other.namespace == server.namespace
+        and any(rule.group == group for rule in other.spec.anti_affinity)
+    )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size // 2**20}Mi"

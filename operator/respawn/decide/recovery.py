@@ -1,0 +1,132 @@
+"""Bringing servers back: setbacks and back-off, priority waves, and the timeline."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from respawn.decide import liveness
+from respawn.model.base import Now
+from respawn.model.conditions import Reason, Type, find
+from respawn.model.node import Node, ServerReport
+from respawn.model.server import Recovery, RecoveryMode, RunPolicy, Server, Setback
+from respawn.model.sight import Sight
+from respawn.model.world import World
+
+HOST_REASONS = frozenset(
+    {Reason.HOST_LOST, Reason.HOST_REBOOTED, Reason.HOST_FENCED, Reason.STORAGE_LOST}
+)
+"""Setbacks that are the host's fault, not the server's."""
+
+FORGET_AFTER = timedelta(minutes=10)
+"""A setback this long after the one before is the first of a new row."""
+
+WAVE_LIMIT = timedelta(seconds=30)
+"""How long servers of higher priority may hold up the rest."""
+
+
+def setback(server: Server, node: str, reason: str, now: datetime) -> Setback:
+    """What to record when an instance ended unwanted, counted in a row."""
+    before = server.status.setback
+    count = 1
+    if before is not None and reason not in HOST_REASONS and before.reason not in HOST_REASONS:
+        count = before.count + 1 if now - before.at < FORGET_AFTER else 1
+    return Setback(server.placement.epoch, node, reason, now, count)
+
+
+def retry_at(last: Setback | None) -> datetime | None:
+    """When the next start is due: at once in place, at once elsewhere, then ever later."""
+    if last is None or last.count <= 2 or last.reason in HOST_REASONS:
+        return None
+    return last.at + timedelta(seconds=min(10 * 2 ** (last.count - 3), 300))
+
+
+def completed(server: Server) -> bool:
+    """Whether the guest ended by itself, and its run policy says that this was it."""
+    last = server.status.setback
+    return (
+        server.spec.run_policy is RunPolicy.RERUN_ON_FAILURE
+        and last is not None
+        and last.reason == Reason.GUEST_SHUTDOWN
+    )
+
+
+def only_node(server: Server) -> str | None:
+    """The one host a server without recovery must wait for, after that host was lost."""
+    last = server.status.setback
+    if server.spec.recovery is RecoveryMode.NONE and last and last.reason in HOST_REASONS:
+        return last.node
+    return None
+
+
+def home(server: Server) -> str | None:
+    """The host to restart in place on: the first time that the server, not its host, failed."""
+    last = server.status.setback
+    if last is None or last.reason in HOST_REASONS or last.count > 1:
+        return None
+    return last.node
+
+
+def avoid(server: Server) -> str | None:
+    """The host that the next start should rather not be on."""
+    last = server.status.setback
+    return last.node if last is not None and home(server) is None else None
+
+
+def opened(world: World, server: Server, node: Node | None, reason: str, now: Now) -> Recovery:
+    """The timeline's beginning, written with the revocation."""
+    name = node.name if node else server.placement.node or ""
+    record = Recovery(reason=reason, from_node=name, decided=now.wall)
+    if node is None or reason not in (Reason.HOST_LOST, Reason.STORAGE_LOST):
+        return record
+    sight = world.sights.get(name, Sight())
+    seen = liveness.last_change(sight)
+    timings = liveness.timings_for(world, node)
+    return replace(
+        record,
+        last_seen=seen[1] if seen else None,
+        suspected=liveness.suspected_wall(sight, timings),
+    )
+
+
+def closed(record: Recovery | None, report: ServerReport, now: Now) -> Recovery | None:
+    """The timeline's end, once the server was observed running; None when nothing is new."""
+    if record is None or not record.open:
+        return None
+    return replace(record, started=report.started or now.wall, ready=now.wall)
+
+
+def waits_for(world: World, server: Server, now: Now) -> Server | None:
+    """A server of higher priority whose wave has not ended; it goes first.
+
+    A wave ends for a member that is started, has failed once, waits for capacity, or is 30 s old.
+    """
+    mine = server.status.recovery
+    if mine is None or not mine.open or mine.reason not in HOST_REASONS:
+        return None
+    others = (world.servers[uid] for uid in sorted(world.recovering) if uid in world.servers)
+    return next((o for o in others if _goes_first(o, server, now)), None)
+
+
+def _goes_first(other: Server, server: Server, now: Now) -> bool:
+    record = other.status.recovery
+    if other.uid == server.uid or other.spec.priority <= server.spec.priority:
+        return False
+    if record is None or not record.open or record.reason not in HOST_REASONS:
+        return False
+    gives_way = (
+        other.deleting
+        or other.spec.run_policy is RunPolicy.HALTED
+        or other.spec.recovery is RecoveryMode.NONE
+        or _failed_once(other)
+        or _waits_for_capacity(other)
+    )
+    return not gives_way and now.wall - (record.decided or now.wall) <= WAVE_LIMIT
+
+
+def _failed_once(server: Server) -> bool:
+    last = server.status.setback
+    return last is not None and last.reason not in HOST_REASONS
+
+
+def _waits_for_capacity(server: Server) -> bool:
+    placed = find(server.status.conditions, Type.PLACED)
+    return placed is not None and placed.status == "False" and placed.reason == Reason.NO_HOST_FITS

@@ -1,0 +1,76 @@
+"""Where a server is, in the words that people read."""
+
+from respawn.decide import liveness, recovery
+from respawn.decide.case import Case, Wish
+from respawn.decide.conditions import Situation
+from respawn.model.conditions import Reason
+from respawn.model.node import Node
+from respawn.model.placement import Phase
+from respawn.model.server import RunPolicy, Server
+
+
+def revoked(case: Case, node: str) -> Situation:
+    """One wording for the whole wait, so that a recovery is not a series of status writes."""
+    server = case.server
+    if case.wish is Wish.DELETE:
+        return deleting(case)
+    if case.wish is Wish.STOP:
+        message = f"waits until its end on {node} is proven"
+        return Situation("Stopping", Reason.STOPPING, message, Phase.REVOKED, node)
+    last = server.status.setback
+    if last is None or last.epoch != server.placement.epoch:
+        message = f"starts again once its end on {node} is proven"
+        return Situation("Restarting", Reason.RESTARTING, message, Phase.REVOKED, node)
+    message = f"{last.reason} on {node}; starts again once its end there is proven"
+    return Situation("Recovering", last.reason, message, Phase.REVOKED, node)
+
+
+def starting(case: Case, node: Node) -> Situation:
+    """Placed, and not yet seen running."""
+    state = liveness.verdict(case.world, node, case.now).state
+    if state in (liveness.State.API_LOST, liveness.State.CUT_OFF):
+        message = f"waits for the agent of {node.name}, which is down or cut off"
+        return here(case, "Starting", Reason.AGENT_DOWN, message)
+    return here(case, "Starting", Reason.STARTING, starting_on(node.name))
+
+
+def starting_on(node: str) -> str:
+    """The sentence for it."""
+    return f"{node} starts it"
+
+
+def working(case: Case, summary: str, reason: Reason = Reason.WORKING) -> Situation:
+    """Free, and being prepared."""
+    return Situation(summary, reason, "its disks and its start are prepared", Phase.FREE)
+
+
+def waiting(case: Case, reason: str, message: str) -> Situation:
+    """Not placed, for a reason; `message` says what ends it."""
+    return Situation("Waiting", reason, message, Phase.FREE, case.server.placement.node)
+
+
+def here(case: Case, summary: str, reason: str, message: str) -> Situation:
+    """Placed where it is."""
+    return Situation(summary, reason, message, Phase.PLACED, case.server.placement.node)
+
+
+def deleting(case: Case) -> Situation:
+    """On its way out."""
+    phase = case.server.placement.phase
+    kept = Phase.REVOKED if phase is Phase.PLACED else phase
+    message = "waits until it has ended, then its images go to the trash"
+    return Situation("Deleting", Reason.DELETING, message, kept, case.server.placement.node)
+
+
+def at_rest(case: Case) -> Situation:
+    """Not running, and rightly so."""
+    halted = case.server.spec.run_policy is RunPolicy.HALTED
+    reason = Reason.HALTED if halted else Reason.COMPLETED
+    message = "runPolicy is Halted" if halted else "its guest has powered off by itself"
+    return Situation("Halted" if halted else "Completed", reason, message, Phase.FREE, ready=True)
+
+
+def lost(server: Server) -> bool:
+    """Whether its last instance ended by the fault of its host."""
+    last = server.status.setback
+    return last is not None and last.reason in recovery.HOST_REASONS

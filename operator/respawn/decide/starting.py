@@ -1,0 +1,133 @@
+"""Free, or proven ended: prepare its disks, wait for its turn and for room, and place it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from respawn.decide import conditions, hardware, placement, recovery, situations
+from respawn.decide.case import PATIENCE, Case, Wish, set_free, with_report
+from respawn.decide.conditions import Situation
+from respawn.model.actions import Decision, Delete, EnsureDisks, Place, Protect
+from respawn.model.base import Key, Kind
+from respawn.model.conditions import Reason
+from respawn.model.placement import Phase
+from respawn.model.server import Server
+
+_TELL_AFTER = timedelta(seconds=5)
+
+
+def free(case: Case) -> Decision:
+    """Nothing can write: delete it, prepare its disks, leave it at rest, or place it."""
+    server = case.server
+    if case.wish is Wish.DELETE:
+        return _delete(case)
+    if not server.protected_by_us and not server.deleting:
+        reason = "before anything of it exists"
+        return case.do(Protect(case.uid, case.epoch, reason), situations.working(case, "Preparing"))
+    if not case.disks.ready:
+        return _prepare_disks(case)
+    if case.wish is Wish.STOP:
+        return case.do(None, situations.at_rest(case))
+    return place(case, situations.working(case, "Waiting"))
+
+
+def _delete(case: Case) -> Decision:
+    if not case.server.protected_by_us:
+        return Decision()
+    # safety: S10, the user deleted it; the phase Deleted is written before any image goes.
+    step = Delete(case.uid, case.epoch, "its deletion was asked for")
+    return case.do(step, situations.deleting(case))
+
+
+def _prepare_disks(case: Case) -> Decision:
+    if case.disks.missing:
+        step = EnsureDisks(case.uid, case.epoch, "its disks are not as specified")
+        return case.do(step, situations.working(case, "Preparing", Reason.PREPARING_DISKS))
+    reason = case.disks.reason or Reason.PREPARING_DISKS
+    s = replace(situations.waiting(case, reason, case.disks.message), stalled=case.disks.stalled)
+    awaits = tuple(
+        Key(Kind.IMAGE, image.uid)
+        for image in case.world.images.values()
+        if any(d.image == image.name for d in case.server.spec.disks)
+    )
+    return case.do(None, s, next_check=case.now.mono + PATIENCE, awaits=awaits)
+
+
+def place(case: Case, s: Situation) -> Decision:
+    """Free, or Revoked with a proof at hand: the next start, if it is due and there is room."""
+    server, now = case.server, case.now
+    due = recovery.retry_at(server.status.setback)
+    if due is not None and due > now.wall:
+        return _back_off(case, (due - now.wall).total_seconds())
+    first = recovery.waits_for(case.world, server, now)
+    if first is not None:
+        return _wave(case, first)
+    target = _target(case)
+    if target.node is None:
+        return _no_room(case, target)
+    fixed = hardware.for_start(server, case.world.nodes[target.node])
+    why = f"it is to run, and {target.node} has room"
+    # safety: only from Free, or from Revoked with a proof that the executor reads again itself.
+    step = Place(case.uid, case.epoch, why, target.node, fixed)
+    placed = replace(
+        s,
+        summary="Starting",
+        reason=Reason.STARTING,
+        phase=Phase.PLACED,
+        node=target.node,
+        message=situations.starting_on(target.node),
+    )
+    return case.do(step, placed, urgent=situations.lost(server))
+
+
+def _target(case: Case) -> placement.Choice:
+    server, world, now = case.server, case.world, case.now
+    home = recovery.home(server)
+    if home is not None:
+        in_place = placement.choose(world, server, now, only=home)
+        if in_place.node is not None:
+            return in_place
+    return placement.choose(
+        world, server, now, only=recovery.only_node(server), avoid=recovery.avoid(server)
+    )
+
+
+def _no_room(case: Case, target: placement.Choice) -> Decision:
+    alone = recovery.only_node(case.server)
+    reason = Reason.NO_HOST_FITS if alone is None else Reason.WAITING_FOR_OWN_HOST
+    if target.only_busy:
+        reason = Reason.STARTING_ELSEWHERE_BUSY
+    message = target.message
+    if alone is not None:
+        message = f"recovery is None: waits until {alone} is back ({message})"
+    step = set_free(case, "there is no host for it now")
+    s = situations.waiting(case, reason, message)
+    awaits = tuple(Key(Kind.NODE, name) for name in sorted(case.world.nodes))
+    return case.do(step, s, next_check=case.now.mono + PATIENCE, awaits=awaits)
+
+
+def _wave(case: Case, first: Server) -> Decision:
+    message = f"{first.namespace}/{first.name} of higher priority starts first"
+    s = replace(
+        situations.waiting(case, Reason.WAITING_FOR_WAVE, message),
+        phase=case.server.placement.phase,
+    )
+    awaits = (Key(Kind.SERVER, first.uid),)
+    told = conditions.outlook(case.server, case.disks, s)
+    # Said only if it lasts: a wave of a second is not worth a write in the middle of a failover.
+    record = case.server.status.recovery
+    decision = Decision(outlook=told, next_check=case.now.mono + 1.0, awaits=awaits, urgent=True)
+    if record is None or record.decided is None or case.now.wall - record.decided < _TELL_AFTER:
+        return decision
+    return with_report(case.server, decision)
+
+
+def _back_off(case: Case, seconds: float) -> Decision:
+    last = case.server.status.setback
+    assert last is not None
+    message = (
+        f"it failed {last.count} times in a row, last {last.reason} on {last.node}; tries again"
+    )
+    step = set_free(case, "the next start is not due yet")
+    due = recovery.retry_at(last)
+    s = situations.waiting(case, Reason.BACK_OFF, f"{message} at {due:%H:%M:%S}Z")
+    return case.do(step, s, next_check=case.now.mono + seconds)
