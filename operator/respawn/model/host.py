@@ -79,6 +79,8 @@ class Ask:
     uid: str
     epoch: int
     boot_id: str
+    namespace: str
+    name: str
     operation: str = "prepare"
     """prepare, migrate or restore; no other operation is ever asked about."""
 

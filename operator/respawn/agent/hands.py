@@ -1,0 +1,240 @@
+"""Carries out the agent's steps on the local libvirt. Each reads the API afresh first."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from respawn.agent.locks import ServerLocks
+from respawn.agent.state import AgentState
+from respawn.decide.agent import carry_out, guard, pause
+from respawn.model.conditions import Reason
+from respawn.model.host import (
+    AgentStep,
+    Ask,
+    ConfirmEnd,
+    Create,
+    Exit,
+    Incarnation,
+    Kill,
+    Look,
+    Resume,
+    ShutDown,
+    Suspend,
+)
+from respawn.model.node import FencePhase, Node
+from respawn.model.placement import Phase
+from respawn.model.server import Server
+from respawn.model.storage import Pool
+from respawn.ports.clock import Clock
+from respawn.ports.cluster import ServerReads
+from respawn.ports.errors import Conflict, NotFound, Refused
+from respawn.ports.hypervisor import DomainOrder, Host, Hypervisor
+
+
+class Hands:
+    """One method per step; every one raises the port errors."""
+
+    def __init__(
+        self, *, state: AgentState, cluster: ServerReads, hypervisor: Hypervisor, host: Host,
+        locks: ServerLocks, clock: Clock, pools: Callable[[], Mapping[str, Pool]],
+    ) -> None:  # fmt: skip
+        self._state, self._cluster, self._hypervisor = state, cluster, hypervisor
+        self._host, self._locks, self._clock, self._pools = host, locks, clock, pools
+
+    async def do(self, step: AgentStep) -> None:
+        """Carry out `step`, and look at its server again."""
+        match step:
+            case Create():
+                await self._create(step)
+            case ShutDown():
+                await self._shut_down(step)
+            case Kill():
+                await self.kill(step.uid)
+            case ConfirmEnd():
+                await self._confirm_end(step)
+            case Suspend():
+                await self._suspend(step)
+            case Resume():
+                await self._resume(step)
+        await self.look(step.uid)
+
+    async def look(self, uid: str) -> Look:
+        """A fresh look, remembered; a domain that is gone without a word has vanished."""
+        before = self._state.looks.get(uid)
+        look = await self._hypervisor.look(uid)
+        self._state.looks[uid] = look
+        details = await self._hypervisor.details(look)
+        if details is not None:
+            self._state.details[uid] = details
+        if before is not None and before.domain is not None and look.absent:
+            self._note_exit(before.domain)
+        return look
+
+    def _note_exit(self, gone: Incarnation) -> None:
+        known = self._state.exits.get(gone.uid)
+        if known is None or known.epoch != gone.epoch:
+            self._state.exits[gone.uid] = Exit(gone.uid, gone.epoch, Reason.VANISHED)
+
+    # Start.
+
+    async def _create(self, step: Create) -> None:
+        server = self._state.servers.get(step.uid)
+        this = (step.uid, step.epoch)
+        if server is None or this in self._state.creating:
+            return
+        self._state.creating.add(this)
+        try:
+            await self._create_placed(server, step)
+        finally:
+            self._state.creating.discard(this)
+
+    async def _create_placed(self, server: Server, step: Create) -> None:
+        """4a and 4b ourselves first: it spares libvirt a start that the hook would refuse."""
+        me = await self._host.identity()
+        ask = Ask(step.uid, step.epoch, me.boot_id, server.namespace, server.name)
+        if not guard.check_node(await self._cluster.get_node(me.node), me).allowed:
+            return
+        fresh = await self._cluster.get_server(server.namespace, server.name)
+        self._state.put_server(fresh)
+        if not guard.check_server(fresh, ask, me).allowed:
+            return
+        # safety: Placed here, at this epoch and boot, read just now; libvirt's hook asks again.
+        # No lock is held: R6.
+        try:
+            await self._hypervisor.create(DomainOrder(fresh, me, self._pools()))
+        except Refused as refused:
+            self._failed(step, str(refused))
+        except Conflict:
+            return  # a domain is there already: the look that follows shows which
+
+    def _failed(self, step: Create, message: str) -> None:
+        this = (step.uid, step.epoch)
+        count = self._state.failures.get(this, 0) + 1
+        self._state.failures[this] = count
+        if this in self._state.journal.admitted() or count >= carry_out.CREATES:
+            self._state.exits[step.uid] = Exit(step.uid, step.epoch, Reason.START_FAILED, message)
+
+    # Stop.
+
+    async def _shut_down(self, step: ShutDown) -> None:
+        look = await self._hypervisor.look(step.uid)
+        if look.domain is None or look.domain.epoch != step.epoch:
+            return
+        server = self._state.servers.get(step.uid)
+        if server is None:
+            return
+        fresh = await self._cluster.get_server(server.namespace, server.name)
+        # safety: the guest is asked, not ended; and only while a fresh read says that it must end.
+        if carry_out.must_end(fresh, look.domain, self._state.me.node):
+            self._state.shutdowns[(step.uid, step.epoch)] = self._clock.now().mono
+            await self._hypervisor.shut_down(look.domain)
+
+    async def kill(self, uid: str) -> bool:
+        """R6: under the lock, look, *then* read, then end exactly what was looked at.
+
+        False when nothing was there, or nothing may be killed.
+        """
+        async with self._locks.of(uid):
+            look = await self._hypervisor.look(uid)
+            if look.domain is None or not await self._may_kill(look.domain):
+                return False
+            # safety: this incarnation and no other; a start of the next one is refused as long as
+            # the lock is held.
+            await self._hypervisor.kill(look.domain)
+            return True
+
+    async def _may_kill(self, domain: Incarnation) -> bool:
+        if await self._is_banned():
+            return True
+        node = await self._cluster.get_node(self._state.me.node)
+        self._state.put_node(node)
+        # safety: S4, on a fenced host nothing may survive, Placed here or not.
+        if _fenced_now(node, self._state.me.boot_id):
+            return True
+        server = self._state.servers.get(domain.uid)
+        if server is None:
+            return False
+        try:
+            fresh = await self._cluster.get_server(server.namespace, server.name)
+        except NotFound:
+            # safety: no object is no order to kill.
+            return False
+        self._state.put_server(fresh)
+        return carry_out.must_end(fresh, domain, self._state.me.node) and not self._has_grace(
+            fresh, domain
+        )
+
+    def _has_grace(self, server: Server, domain: Incarnation) -> bool:
+        p = server.placement
+        if p.phase is not Phase.REVOKED or p.epoch != domain.epoch or not p.grace:
+            return False
+        begun = self._state.shutdowns.get((domain.uid, domain.epoch))
+        return begun is None or self._clock.now().mono < begun + p.grace
+
+    async def _is_banned(self) -> bool:
+        """Whether this host is blocklisted, read now if the last reading said so."""
+        if not pause.is_banned(self._state.view()):
+            return False
+        begun = self._clock.now().mono
+        self._state.touch(blocklist=await self._host.blocklist(), blocklist_at=begun)
+        return pause.is_banned(self._state.view())
+
+    async def _confirm_end(self, step: ConfirmEnd) -> None:
+        """Proof (d): read as Revoked, and only then seen absent (R1, R3)."""
+        server = self._state.servers.get(step.uid)
+        if server is None:
+            return
+        async with self._locks.of(step.uid):
+            fresh = await self._cluster.get_server(server.namespace, server.name)
+            self._state.put_server(fresh)
+            p, me = fresh.placement, self._state.me
+            revoked = (p.phase, p.epoch, p.node) == (Phase.REVOKED, step.epoch, me.node)
+            if fresh.uid != step.uid or not revoked or p.boot_id != me.boot_id:
+                return
+            # safety: the look begins after that read, in any state and at the processes too.
+            look = await self._hypervisor.look(step.uid)
+            if look.absent:
+                self._state.ended[step.uid] = step.epoch
+
+    # Pause.
+
+    async def _suspend(self, step: Suspend) -> None:
+        look = await self._hypervisor.look(step.uid)
+        # safety: a paused guest loses nothing; S6 wants it paused before it could be replaced.
+        if look.domain is not None and look.domain.epoch == step.epoch:
+            await self._hypervisor.suspend(look.domain)
+
+    async def _resume(self, step: Resume) -> None:
+        look = await self._hypervisor.look(step.uid)
+        domain = look.domain
+        if domain is None or domain.epoch != step.epoch or not look.paused_by_us:
+            return
+        if not await self._still_ours(domain):
+            return
+        # safety: its placement was read as ours just now, or the API is unreachable; and Ceph's
+        # blocklist, read since contact came back, does not name this host.
+        if pause.may_resume(self._state.view(), self._clock.now().mono):
+            await self._hypervisor.resume(domain)
+
+    async def _still_ours(self, domain: Incarnation) -> bool:
+        """Fresh reads, if the API answers; without it Ceph's word alone decides."""
+        server = self._state.servers.get(domain.uid)
+        if not self._state.contact.api_answers or server is None:
+            return True
+        node, fresh = await asyncio.gather(
+            self._cluster.get_node(self._state.me.node),
+            self._cluster.get_server(server.namespace, server.name),
+        )
+        self._state.put_node(node)
+        self._state.put_server(fresh)
+        return node.fence.phase is FencePhase.OK and not carry_out.must_end(
+            fresh, domain, self._state.me.node
+        )
+
+
+def _fenced_now(node: Node, boot_id: str) -> bool:
+    registered = node.registration
+    return (
+        node.fence.phase is FencePhase.FENCED
+        and registered is not None
+        and registered.boot_id == boot_id
+    )

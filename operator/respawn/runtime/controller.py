@@ -1,0 +1,181 @@
+"""The loop: a key, its decision, one step, and the key again."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+from respawn.decide import decide, grounds, liveness
+from respawn.model.actions import Decision, NodeStep, Place, ServerStep
+from respawn.model.base import Key, Kind
+from respawn.model.world import Trouble
+from respawn.ports.clock import Clock
+from respawn.ports.cluster import Cluster
+from respawn.ports.errors import Conflict, NotFound, PortError, Refused
+from respawn.runtime.node_executor import NodeExecutor
+from respawn.runtime.queue import KeyedQueue
+from respawn.runtime.server_executor import ServerExecutor
+from respawn.runtime.settling import Outdated
+from respawn.runtime.store import Store
+
+PATIENCE = 30.0
+"""Seconds between two looks at a key that waits for others."""
+
+Log = Callable[[Key, str, str], None]
+logger = logging.getLogger(__name__)
+
+
+class Controller:
+    """Runs keys; owns neither what is known (`store`) nor how things are done (the executors)."""
+
+    def __init__(
+        self, *, store: Store, queue: KeyedQueue[Key], cluster: Cluster, clock: Clock,
+        servers: ServerExecutor, nodes: NodeExecutor,
+        log: Log = lambda key, step, reason: None,
+        bug: Callable[[Key], None] = lambda key: logger.exception("deciding about %s", key),
+    ) -> None:  # fmt: skip
+        self._store, self._queue, self._cluster, self._clock = store, queue, cluster, clock
+        self._servers, self._nodes, self._log, self._bug = servers, nodes, log, bug
+        self._awaited_by: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._last_run: dict[Key, float] = {}
+        self._doom: dict[str, object] = {}
+        store.changed = self.changed
+
+    def changed(self, key: Key) -> None:
+        """Something about `key` is new: it runs, and so does, in time, who waits for it."""
+        self._queue.add(key, urgent=self._is_urgent(key))
+        for waiting in self._awaited_by.pop(key, ()):
+            # A wave moves on at once; who waits for room is looked at twice a minute at most.
+            if waiting.id in self._store.world().recovering:
+                self._queue.add(waiting, urgent=True)
+            else:
+                soonest = self._last_run.get(waiting, 0.0) + PATIENCE
+                self._queue.add_at(waiting, soonest)
+
+    def _is_urgent(self, key: Key) -> bool:
+        if key.kind is Kind.SERVER:
+            return key.id in self._store.world().recovering
+        return key.kind is Kind.NODE
+
+    def begin(self) -> None:
+        """Run everything once: this process has just become the leader."""
+        for key in self._store.everything():
+            self._queue.add(key, urgent=self._is_urgent(key))
+
+    async def work(self, *, urgent: bool = False) -> None:
+        """One worker; `urgent` ones are kept for failover."""
+        while True:
+            key, lane = await self._queue.get(urgent=urgent)
+            try:
+                await self._run(key, lane)
+            except Exception:  # noqa: BLE001 one odd object must not stop the others
+                self._bug(key)
+                self._queue.retry(key)
+            finally:
+                self._queue.done(key)
+
+    async def _run(self, key: Key, urgent: bool) -> None:
+        world, now = self._store.world(), self._clock.now()
+        self._last_run[key] = now.mono
+        decision = decide(world, key, now)
+        if key.kind is Kind.NODE:
+            self._spread_doom(key)
+            self._note_unease(key)
+        urgent = urgent or decision.urgent
+        for other in decision.awaits:
+            self._awaited_by[other].add(key)
+        if decision.step is None:
+            if decision.next_check is not None:
+                self._queue.add_at(key, decision.next_check, urgent=urgent)
+            return
+        await self._carry_out(key, decision, urgent)
+
+    def _spread_doom(self, key: Key) -> None:
+        """Servers are revoked while their node is being fenced, not after."""
+        world = self._store.world()
+        node = world.nodes.get(key.id)
+        doom = grounds.doom(world, node, self._clock.now()) if node and world.me.leader else None
+        if doom != self._doom.get(key.id):
+            self._doom[key.id] = doom
+            for server in world.here(key.id):
+                self._queue.add(Key(Kind.SERVER, server.uid), urgent=doom is not None)
+
+    def _note_unease(self, key: Key) -> None:
+        world = self._store.world()
+        node = world.nodes.get(key.id)
+        healthy = liveness.State.HEALTHY
+        if node is None or liveness.verdict(world, node, self._clock.now()).state is healthy:
+            self._store.uneasy.discard(key.id)
+        else:
+            self._store.uneasy.add(key.id)
+
+    async def _carry_out(self, key: Key, decision: Decision, urgent: bool) -> None:
+        step = decision.step
+        assert step is not None
+        self._log(key, step.name, step.reason)
+        if isinstance(step, Place):
+            self._store.reserved[step.uid] = step.node
+        try:
+            world = self._store.world()
+            if isinstance(step, ServerStep):
+                await self._servers.run(step, decision.outlook, world)
+            elif isinstance(step, NodeStep):
+                await self._nodes.run(step, decision.outlook, world)
+        except Outdated as outdated:
+            self._log(key, step.name, f"not done: {outdated}")
+            await self._refresh(key, urgent)
+        except (Conflict, NotFound):
+            await self._refresh(key, urgent)
+        except Refused as refused:
+            self._log(key, step.name, f"refused: {refused}")
+            trouble = Trouble(refused.reason, str(refused), self._clock.now().mono)
+            self._store.troubled(key, trouble)
+            self._queue.add(key, urgent=urgent)
+        except PortError as lost:
+            self._log(key, step.name, f"unknown whether done: {lost}")
+            await self._refresh(key, urgent)
+        else:
+            self._store.troubled(key, None)
+            self._queue.succeeded(key)
+            self._queue.add(key, urgent=urgent)
+        finally:
+            self._store.reserved.pop(key.id, None)
+
+    async def _refresh(self, key: Key, urgent: bool) -> None:
+        """The picture was behind, or is unknown: read it live, then think again after a moment."""
+        try:
+            if key.kind is Kind.SERVER and key.id in self._store.servers:
+                await self._refresh_server(key.id)
+            elif key.kind is Kind.NODE and key.id in self._store.nodes:
+                await self._refresh_node(key.id)
+        except PortError as lost:
+            self._log(key, "refresh", str(lost))
+        self._queue.retry(key, urgent=urgent)
+
+    async def _refresh_server(self, uid: str) -> None:
+        known = self._store.servers[uid]
+        try:
+            fresh = await self._cluster.get_server(known.namespace, known.name)
+        except NotFound:
+            self._store.drop_server(uid)
+            return
+        if fresh.uid != uid:
+            self._store.drop_server(uid)
+        self._store.put_server(fresh)
+        if fresh.here is not None and fresh.here in self._store.nodes:
+            await self._refresh_node(fresh.here)
+
+    async def _refresh_node(self, name: str) -> None:
+        try:
+            self._store.put_node(await self._cluster.get_node(name))
+        except NotFound:
+            self._store.drop_node(name)
+
+
+async def run_workers(controller: Controller, *, routine: int = 64, failover: int = 32) -> None:
+    """All workers, until cancelled; one that dies takes the process with it."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(routine):
+            group.create_task(controller.work())
+        for _ in range(failover):
+            group.create_task(controller.work(urgent=True))

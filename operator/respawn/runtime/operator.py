@@ -1,0 +1,99 @@
+"""One operator, wired: store, queue, controller, executors, monitors, leadership.
+
+The process around it (watches, signals, metrics) feeds `store` and runs `run()`; the simulator does
+the same in virtual time.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from respawn.decide.election import Terms
+from respawn.model.base import Key, Owner
+from respawn.ports.clock import Clock
+from respawn.ports.cluster import Cluster, Leases
+from respawn.ports.fence import FencePort
+from respawn.ports.heart import HeartReads
+from respawn.ports.images import Images
+from respawn.ports.witness import Witness
+from respawn.runtime.controller import Controller, Log, run_workers
+from respawn.runtime.leadership import Leadership
+from respawn.runtime.monitors import Monitors
+from respawn.runtime.node_executor import NodeExecutor
+from respawn.runtime.points import Point, nothing
+from respawn.runtime.queue import KeyedQueue
+from respawn.runtime.server_executor import ServerExecutor
+from respawn.runtime.settling import Settler
+from respawn.runtime.store import Store
+from respawn.runtime.warrant import Warrant, WarrantedFence, WarrantedImages
+
+
+@dataclass(frozen=True)
+class OperatorPorts:
+    """Everything outside that an operator needs."""
+
+    cluster: Cluster
+    leases: Leases
+    images: Images
+    fence: FencePort
+    heart: HeartReads
+    witness: Witness
+    clock: Clock
+
+
+class Operator:
+    """Leads or stands by, until `run` is cancelled."""
+
+    def __init__(
+        self, owner: Owner, ports: OperatorPorts, *, terms: Terms | None = None,
+        point: Point = nothing, rng: Random | None = None,
+        log: Log = lambda key, step, reason: None,
+    ) -> None:  # fmt: skip
+        self.ports, clock = ports, ports.clock
+        self.store = Store(owner)
+        self.queue: KeyedQueue[Key] = KeyedQueue(time=lambda: clock.now().mono, rng=rng)
+        self._background: set[asyncio.Task[None]] = set()
+        warrant = Warrant(lambda: self.store.me, clock)
+        fence = WarrantedFence(ports.fence, warrant)
+        images = WarrantedImages(ports.images, warrant)
+        settler = Settler(
+            cluster=ports.cluster, images=images, fence=fence, heart=ports.heart,
+            clock=clock, point=point,
+        )  # fmt: skip
+        self.controller = Controller(
+            store=self.store, queue=self.queue, cluster=ports.cluster, clock=clock, log=log,
+            servers=ServerExecutor(
+                store=self.store, cluster=ports.cluster, images=images, settler=settler,
+                clock=clock, point=point,
+            ),
+            nodes=NodeExecutor(
+                store=self.store, cluster=ports.cluster, leases=ports.leases, fence=fence,
+                images=images, witness=ports.witness, clock=clock, point=point, spawn=self._spawn,
+            ),
+        )  # fmt: skip
+        self.monitors = Monitors(
+            store=self.store, leases=ports.leases, heart=ports.heart, fence=fence, clock=clock
+        )
+        self.leadership = Leadership(
+            store=self.store, leases=ports.leases, clock=clock, terms=terms or Terms(),
+            elected=self.controller.begin,
+        )  # fmt: skip
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def run(self, *, routine: int = 64, failover: int = 32) -> None:
+        """Work until cancelled; raises what any part of it raised."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.leadership.run())
+                group.create_task(self.monitors.run())
+                group.create_task(run_workers(self.controller, routine=routine, failover=failover))
+        finally:
+            self.queue.close()
+            for task in list(self._background):
+                task.cancel()

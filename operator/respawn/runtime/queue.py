@@ -1,0 +1,127 @@
+"""A keyed queue: each key at most once in it, at most once at work, and failover first.
+
+The semantics are client-go's: a key that is added while it is at work runs again afterwards; one
+that is added twice runs once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from random import Random
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+class KeyedQueue(Generic[K]):
+    """Two lanes; `get(urgent=True)` serves the failover lane alone."""
+
+    def __init__(
+        self,
+        *,
+        time: Callable[[], float],
+        rng: Random | None = None,
+        first_delay: float = 0.5,
+        longest_delay: float = 300.0,
+    ) -> None:
+        self._time = time
+        self._rng = rng or Random()
+        self._first, self._longest = first_delay, longest_delay
+        self._lanes: dict[bool, deque[K]] = {True: deque(), False: deque()}
+        self._dirty: dict[K, bool] = {}
+        self._busy: set[K] = set()
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+        self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}
+
+    def add(self, key: K, *, urgent: bool = False) -> None:
+        """Run it as soon as a worker is free; urgent overtakes, never the other way round."""
+        before = self._dirty.get(key)
+        if before is not None and (before or not urgent):
+            return
+        self._dirty[key] = urgent
+        if key not in self._busy:
+            self._enqueue(key, urgent)
+
+    def add_at(self, key: K, when: float, *, urgent: bool = False) -> None:
+        """Run it at that monotonic moment, or earlier if an earlier one was asked for."""
+        timer = self._timers.get(key)
+        if timer is not None and timer.when() <= when:
+            return
+        if timer is not None:
+            timer.cancel()
+        loop = asyncio.get_running_loop()
+        delay = max(0.0, when - self._time())
+        self._timers[key] = loop.call_at(loop.time() + delay, self._ring, key, urgent)
+
+    def retry(self, key: K, *, urgent: bool = False) -> None:
+        """Run it again after a back-off that grows with each failure in a row, with jitter."""
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        # A failover does not wait half a second because of one lost reply.
+        first, longest = (0.05, 1.0) if urgent else (self._first, self._longest)
+        delay = min(first * 2 ** min(count, 20), longest) * self._rng.uniform(0.8, 1.2)
+        self.add_at(key, self._time() + delay, urgent=urgent)
+
+    def succeeded(self, key: K) -> None:
+        """Forget its failures."""
+        self._failures.pop(key, None)
+
+    async def get(self, *, urgent: bool = False) -> tuple[K, bool]:
+        """The next key and whether it is urgent; it counts as at work until `done`."""
+        while True:
+            for lane in (True,) if urgent else (True, False):
+                while self._lanes[lane]:
+                    key = self._lanes[lane].popleft()
+                    if self._dirty.get(key) is lane and key not in self._busy:
+                        return self._take(key, lane)
+            await self._wait(urgent)
+
+    def done(self, key: K) -> None:
+        """It is no longer at work; if it was added meanwhile, it runs again."""
+        self._busy.discard(key)
+        if key in self._dirty:
+            self._enqueue(key, self._dirty[key])
+
+    def forget(self, key: K) -> None:
+        """It is gone: no timer, no failures."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        self._failures.pop(key, None)
+
+    def close(self) -> None:
+        """Cancel every timer."""
+        for key in list(self._timers):
+            self.forget(key)
+
+    def _take(self, key: K, urgent: bool) -> tuple[K, bool]:
+        del self._dirty[key]
+        self._busy.add(key)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        return key, urgent
+
+    def _enqueue(self, key: K, urgent: bool) -> None:
+        self._lanes[urgent].append(key)
+        # Whoever may serve this lane: a failover worker first, for an urgent key.
+        for lane in (True, False) if urgent else (False,):
+            while self._waiting[lane]:
+                future = self._waiting[lane].popleft()
+                if not future.done():
+                    future.set_result(None)
+                    return
+
+    async def _wait(self, urgent: bool) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[urgent].append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+
+    def _ring(self, key: K, urgent: bool) -> None:
+        self._timers.pop(key, None)
+        self.add(key, urgent=urgent)

@@ -1,0 +1,272 @@
+"""Carries out the steps on a server. Each reads afresh what it rests on, acts, and writes once."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from respawn.decide import clients
+from respawn.model import actions
+from respawn.model.actions import Outlook, ServerStep
+from respawn.model.conditions import Reason, merged
+from respawn.model.node import FencePhase, Node
+from respawn.model.placement import Phase, Placement, ProofKind
+from respawn.model.server import DiskStatus, Recovery, Server, ServerStatus
+from respawn.model.storage import EpochMark, Image
+from respawn.model.world import World
+from respawn.ports.clock import Clock
+from respawn.ports.cluster import Cluster
+from respawn.ports.errors import NotFound, Refused
+from respawn.ports.images import Images
+from respawn.runtime.points import Point
+from respawn.runtime.settling import Evidence, Outdated, Settler, pool_of, with_lockers
+from respawn.runtime.store import Store
+
+
+class ServerExecutor:
+    """One method per step; every one raises the port errors, and Outdated."""
+
+    def __init__(
+        self, *, store: Store, cluster: Cluster, images: Images, settler: Settler,
+        clock: Clock, point: Point,
+    ) -> None:  # fmt: skip
+        self._store, self._cluster, self._images = store, cluster, images
+        self._settler, self._clock, self._point = settler, clock, point
+        self._methods: dict[type, Callable[[Any, Server, Outlook, World], Awaitable[None]]] = {
+            actions.Protect: self._protect,
+            actions.EnsureDisks: self._ensure_disks,
+            actions.Place: self._place,
+            actions.Revoke: self._revoke,
+            actions.BanClients: self._ban_clients,
+            actions.SetFree: self._set_free,
+            actions.Delete: self._delete,
+            actions.TrashDisks: self._trash,
+            actions.Unprotect: self._unprotect,
+            actions.Report: self._report,
+        }
+
+    async def run(self, step: ServerStep, outlook: Outlook, world: World) -> None:
+        """Carry out `step`, that was decided on `world`."""
+        server = world.servers.get(step.uid)
+        if server is None or server.placement.epoch != step.epoch:
+            raise Outdated("the server has moved on")
+        await self._methods[type(step)](step, server, outlook, world)
+
+    # Free -> Placed, Revoked -> Placed.
+
+    async def _place(
+        self, step: actions.Place, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        fresh = await self._fresh(server, Phase.FREE, Phase.REVOKED)
+        target = _usable(await self._cluster.get_node(step.node))
+        evidence = await self._settler.evidence(fresh, world)
+        lockers = await self._settler.settle(fresh, evidence, world.pools)
+        epoch = await self._raise_epoch(fresh, world)
+        registered = target.registration
+        assert registered is not None
+        # safety: the server is Free, or Revoked with a proof begun after that was read; its clients
+        # are banned and its locks broken; the epoch is new. The write is on the version that all
+        # of this was read at: anybody else's write in between makes it a 409.
+        placement = Placement(
+            phase=Phase.PLACED,
+            epoch=epoch,
+            node=target.name,
+            machine_id=registered.machine_id,
+            boot_id=registered.boot_id,
+            proof=with_lockers(evidence.proof, lockers),
+        )
+        recovery = self._placed_again(fresh.status.recovery, target, evidence)
+        status = replace(fresh.status, hardware=step.hardware, recovery=recovery)
+        await self._write(fresh, status, outlook, placement)
+        self._point("Placed")
+
+    async def _raise_epoch(self, server: Server, world: World) -> int:
+        """Write the next epoch into the root image; a mere gap in epochs is no reason to hold."""
+        disks = server.status.disks
+        if not disks:
+            return server.placement.epoch + 1
+        pool, image = pool_of(disks[0], world.pools), disks[0].image
+        try:
+            mark = await self._images.read_epoch(pool, image)
+        except NotFound:
+            raise Refused(Reason.DISK_FAILED, f"image {image} of its root disk is gone") from None
+        version = int(server.resource_version)
+        if mark is not None and mark.resource_version > version:
+            message = (
+                f"{image} was written under resourceVersion {mark.resource_version}, the API is at "
+                f"{version}: the control plane seems restored from a backup; see the runbook"
+            )
+            raise Refused(Reason.EPOCH_BEHIND_IMAGE, message)
+        epoch = max(mark.epoch if mark else 0, server.placement.epoch) + 1
+        await self._images.write_epoch(pool, image, EpochMark(epoch, version))
+        self._point("epoch")
+        return epoch
+
+    def _placed_again(
+        self, record: Recovery | None, target: Node, evidence: Evidence
+    ) -> Recovery | None:
+        if record is None or not record.open:
+            return record
+        proof, node = evidence.proof, evidence.node
+        by_fence = proof is not None and proof.kind is ProofKind.FENCED
+        return replace(
+            record,
+            to_node=target.name,
+            proof=str(proof.kind) if proof else record.proof,
+            fenced=node.fence.fenced if by_fence and node else record.fenced,
+            placed=self._clock.now().wall,
+        )
+
+    # Placed -> Revoked -> Free -> Deleted.
+
+    async def _revoke(
+        self, step: actions.Revoke, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        if server.placement.phase is not Phase.PLACED:
+            raise Outdated(f"the server is {server.placement.phase}")
+        placement = replace(
+            server.placement, phase=Phase.REVOKED, grace=step.grace or None, proof=None
+        )
+        status = server.status
+        if step.setback is not None:
+            status = replace(status, setback=step.setback)
+        await self._write(server, status, outlook, placement)
+        self._point("Revoked")
+
+    async def _ban_clients(
+        self, step: actions.BanClients, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        """While the fence is still being made. What opens later is listed again before Placed."""
+        node = world.nodes.get(server.placement.node or "")
+        host = clients.host_addresses(node)
+        found = await self._settler.list_clients(server, world.pools, host, frozenset())
+        ban = clients.joined(part for _, part in found).ban
+        if ban:
+            await self._settler.still_revoked(server)
+            await self._settler.ban(ban)
+        self._store.nonced[server.uid] = step.epoch
+
+    async def _set_free(
+        self, step: actions.SetFree, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        fresh = await self._fresh(server, Phase.REVOKED)
+        evidence = await self._settler.evidence(fresh, world)
+        lockers = await self._settler.settle(fresh, evidence, world.pools)
+        # safety: proof and R7 were begun after the server was read as Revoked, and the write is on
+        # the version that was read.
+        placement = Placement(
+            phase=Phase.FREE,
+            epoch=fresh.placement.epoch,
+            proof=with_lockers(evidence.proof, lockers),
+        )
+        await self._write(fresh, fresh.status, outlook, placement)
+        self._point("Free")
+
+    async def _delete(
+        self, step: actions.Delete, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        # safety: S10, only what the user deleted; and a compare-and-set from Free, so that whoever
+        # would place it at this moment loses.
+        fresh = await self._fresh(server, Phase.FREE)
+        if not fresh.deleting or fresh.spec.protected:
+            raise Outdated("the server is not to be deleted")
+        placement = replace(fresh.placement, phase=Phase.DELETED)
+        await self._write(fresh, fresh.status, outlook, placement)
+        self._point("Deleted")
+
+    async def _trash(
+        self, step: actions.TrashDisks, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        # safety: Deleted is terminal, nothing can be placed on these images any more.
+        fresh = await self._fresh(server, Phase.DELETED)
+        for disk in fresh.status.disks:
+            await self._images.trash(pool_of(disk, world.pools), disk.image, fresh.uid)
+            self._point("trash")
+        await self._write(fresh, replace(fresh.status, disks=()), outlook, fresh.placement)
+
+    # What surrounds a placement.
+
+    async def _protect(
+        self, step: actions.Protect, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        written = await self._cluster.protect_server(server, True)
+        if written is not None:
+            self._store.put_server(written)
+        self._point("protect")
+
+    async def _unprotect(
+        self, step: actions.Unprotect, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        fresh = await self._fresh(server, Phase.DELETED)
+        written = await self._cluster.protect_server(fresh, False)
+        self._point("unprotect")
+        if written is None:
+            self._store.drop_server(server.uid)
+        else:
+            self._store.put_server(written)
+
+    async def _ensure_disks(
+        self, step: actions.EnsureDisks, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        fresh = await self._fresh(server, Phase.FREE)
+        known = {d.name: d for d in fresh.status.disks}
+        for disk in fresh.spec.disks:
+            pool = world.pools.get(disk.pool)
+            if pool is None:
+                raise Outdated(f"there is no StoragePool {disk.pool}")
+            source = _source(disk.image, world)
+            made: DiskStatus = await self._images.ensure_disk(fresh, disk, pool, source)
+            known[disk.name] = made
+        self._point("disks")
+        status = replace(fresh.status, disks=tuple(known.values()))
+        await self._write(fresh, status, outlook, fresh.placement)
+
+    async def _report(
+        self, step: actions.Report, server: Server, outlook: Outlook, world: World
+    ) -> None:
+        await self._write(server, server.status, outlook, server.placement)
+        self._point("status")
+
+    # The one write.
+
+    async def _fresh(self, server: Server, *phases: Phase) -> Server:
+        """The server as of now. Raises Outdated unless it is at the same epoch, in such a phase."""
+        fresh = await self._cluster.get_server(server.namespace, server.name)
+        self._store.put_server(fresh)
+        if fresh.uid != server.uid:
+            self._store.drop_server(server.uid)
+            raise NotFound("another object has its name now")
+        if fresh.placement.epoch != server.placement.epoch or fresh.placement.phase not in phases:
+            raise Outdated(f"the server is {fresh.placement.phase} {fresh.placement.epoch}")
+        return fresh
+
+    async def _write(
+        self, read: Server, status: ServerStatus, outlook: Outlook, placement: Placement
+    ) -> None:
+        wall = self._clock.now().wall
+        status = replace(
+            status,
+            placement=placement,
+            observed_generation=read.generation,
+            phase=outlook.phase,
+            conditions=merged(status.conditions, outlook.conditions, wall),
+            addresses=status.addresses if outlook.addresses is None else outlook.addresses,
+            recovery=outlook.recovery or status.recovery,
+            setback=None if outlook.clear_setback else status.setback,
+        )
+        self._store.put_server(await self._cluster.write_server(read, status))
+
+
+def _usable(node: Node) -> Node:
+    """Raises Outdated unless servers may be placed on the node, as just read."""
+    if node.fence.phase is not FencePhase.OK or node.registration is None:
+        raise Outdated(f"{node.name} is {node.fence.phase}, or has no registration")
+    return node
+
+
+def _source(image: str | None, world: World) -> Image | None:
+    if image is None:
+        return None
+    found = next((i for i in world.images.values() if i.name == image), None)
+    if found is None or not found.ready:
+        raise Outdated(f"there is no ServerImage {image} that is Ready")
+    return found

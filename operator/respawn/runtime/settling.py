@@ -1,0 +1,165 @@
+"""R7 and the proofs, on fresh reads: what must be true before a placement is Free or moves on."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from respawn.decide import clients, liveness, proof
+from respawn.decide.clients import Settling
+from respawn.model.conditions import Reason
+from respawn.model.node import Node
+from respawn.model.placement import Locker, Phase, Proof, ProofKind
+from respawn.model.server import DiskStatus, Server
+from respawn.model.storage import Entry, ImageClients, Pool
+from respawn.model.world import World
+from respawn.ports.clock import Clock
+from respawn.ports.cluster import Cluster
+from respawn.ports.errors import NotFound, Refused, Unavailable
+from respawn.ports.fence import FencePort
+from respawn.ports.heart import HeartReads
+from respawn.ports.images import Images
+from respawn.runtime.points import Point
+
+
+class Outdated(Exception):
+    """A fresh read shows that the step's ground is gone; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A proof, the node that it speaks of, and the blocklist as read with it."""
+
+    proof: Proof | None
+    node: Node | None
+    listing: frozenset[Entry]
+
+
+class Settler:
+    """Finds proofs and settles image clients, for the server executor."""
+
+    def __init__(
+        self, *, cluster: Cluster, images: Images, fence: FencePort, heart: HeartReads,
+        clock: Clock, point: Point,
+    ) -> None:  # fmt: skip
+        self._cluster, self._images, self._fence = cluster, images, fence
+        self._heart, self._clock, self._point = heart, clock, point
+
+    async def evidence(self, server: Server, world: World) -> Evidence:
+        """What proves that `server`, just read, has no instance left. Raises Outdated.
+
+        A server that is Free needs none.
+        """
+        p = server.placement
+        if p.phase is Phase.FREE:
+            return Evidence(None, None, await self._fence.listing())
+        if p.phase is not Phase.REVOKED or p.node is None:
+            raise Outdated(f"the server is {p.phase}")
+        # safety: R1. These reads begin after the server was read as Revoked.
+        node, listing = await asyncio.gather(self._node(p.node), self._fence.listing())
+        found = proof.by_host(server, node, self._clock.now().wall)
+        if found is not None and found.kind is ProofKind.FENCED:
+            # safety: the fence is what Ceph says now, not what was written once.
+            found = found if node and proof.fence_stands(node.fence, listing) else None
+        if found is None and node is not None:
+            found = await self._by_heart(server, node, world)
+        if found is None:
+            raise Outdated("there is no proof yet that its instance has ended")
+        return Evidence(found, node, listing)
+
+    async def _node(self, name: str) -> Node | None:
+        try:
+            return await self._cluster.get_node(name)
+        except NotFound:
+            return None
+
+    async def _by_heart(self, server: Server, node: Node, world: World) -> Proof | None:
+        """Two readings, the second a beat later: only an advance proves that another boot lives."""
+        state = liveness.verdict(world, node, self._clock.now()).state
+        if state is not liveness.State.REBOOTED:
+            return None
+        first = [b for b in await self._heart.read(node.name) if b is not None]
+        await self._clock.sleep(2 * liveness.timings_for(world, node).heartbeat)
+        second = [b for b in await self._heart.read(node.name) if b is not None]
+        if not first or not second:
+            return None
+        newest, later = (max(beats, key=lambda b: b.counter) for beats in (first, second))
+        return proof.by_heart(server, newest, later, self._clock.now().wall)
+
+    async def settle(
+        self, server: Server, evidence: Evidence, pools: Mapping[str, Pool]
+    ) -> tuple[Locker, ...]:
+        """R7: ban and unlock every client of every image; returns the locks that were broken.
+
+        Raises Refused (ForeignClient), Outdated, Unavailable.
+        """
+        host = clients.host_addresses(evidence.node)
+        found = await self.list_clients(server, pools, host, evidence.listing)
+        total = clients.joined(part for _, part in found)
+        if total.foreign:
+            message = (
+                f"{clients.tell(total.foreign)} has its disks open and is at no address of the "
+                "host it was on; waits until it is gone"
+            )
+            raise Refused(Reason.FOREIGN_CLIENT, message)
+        if total.ban:
+            await self.still_revoked(server)
+            await self.ban(total.ban)
+        await self._unlock(found, pools)
+        return total.unlock
+
+    async def list_clients(
+        self, server: Server, pools: Mapping[str, Pool], host: Collection[str],
+        listing: Collection[Entry],
+    ) -> tuple[tuple[DiskStatus, Settling], ...]:  # fmt: skip
+        """Who has its images open, sorted by what may be done about them."""
+        own = await self._fence.own_addresses()
+        disks = server.status.disks
+        lists = await asyncio.gather(*(self._clients(d, pools) for d in disks))
+        parts = (clients.settle(c, host=host, own=own, listing=listing) for c in lists)
+        return tuple(zip(disks, parts, strict=True))
+
+    async def _clients(self, disk: DiskStatus, pools: Mapping[str, Pool]) -> ImageClients:
+        try:
+            return await self._images.clients(pool_of(disk, pools), disk.image)
+        except NotFound:
+            return ImageClients()
+
+    async def still_revoked(self, server: Server) -> None:
+        """Raises Outdated unless the server is Revoked at that epoch, read just now."""
+        # safety: R7, after the listing and before the ban: else a paused operator would blocklist
+        # the clients of a newer placement.
+        fresh = await self._cluster.get_server(server.namespace, server.name)
+        same = (fresh.uid, fresh.placement.epoch) == (server.uid, server.placement.epoch)
+        if not same or fresh.placement.phase is not Phase.REVOKED:
+            raise Outdated("the server is no longer Revoked at that epoch")
+
+    async def ban(self, entries: frozenset[Entry]) -> None:
+        """Blocklist those clients for good, and read it back."""
+        await self._fence.add(entries)
+        if not entries <= await self._fence.listing():
+            raise Unavailable("the blocklist does not show what was just added")
+        self._point("nonces")
+
+    async def _unlock(
+        self, found: tuple[tuple[DiskStatus, Settling], ...], pools: Mapping[str, Pool]
+    ) -> None:
+        # safety: exactly these (client and cookie), each banned before; never whoever holds it now.
+        locks = [(disk, locker) for disk, part in found for locker in part.unlock]
+        if locks:
+            await asyncio.gather(
+                *(self._images.break_lock(pool_of(d, pools), d.image, x) for d, x in locks)
+            )
+            self._point("broken")
+
+
+def pool_of(disk: DiskStatus, pools: Mapping[str, Pool]) -> Pool:
+    """The pool of an existing disk. Raises Refused."""
+    pool = pools.get(disk.pool)
+    if pool is None:
+        raise Refused(Reason.UNKNOWN_POOL, f"there is no StoragePool {disk.pool}; create it again")
+    return pool
+
+
+def with_lockers(found: Proof | None, lockers: tuple[Locker, ...]) -> Proof | None:
+    """The proof as it is recorded."""
+    return None if found is None else replace(found, lockers=lockers)

@@ -1,0 +1,187 @@
+"""What the operator knows: slim values fed by watches, monitors and its own writes.
+
+Everything in here may be behind. Deciders propose on it; executors read afresh before anything that
+cannot be undone.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import TypeVar
+
+from respawn.model.base import Key, Kind, Owner
+from respawn.model.node import Node
+from respawn.model.policy import Policy
+from respawn.model.server import Server
+from respawn.model.sight import Beat, Sight, Testimony, WatchLook
+from respawn.model.storage import Entry, Image, Pool
+from respawn.model.world import Me, Trouble, World
+
+Changed = Callable[[Key], None]
+T = TypeVar("T", Server, Node, Image)
+
+
+def is_newer(value: Server | Node | Image, known: Server | Node | Image | None) -> bool:
+    """Whether `value` was read later than what is known; watches may bring old ones late."""
+    if known is None or not known.resource_version:
+        return True
+    return int(value.resource_version or 0) > int(known.resource_version)
+
+
+class Store:
+    """The operator's memory. Mutated on its loop only; `world()` is its view for one decision."""
+
+    def __init__(self, me: Owner, changed: Changed = lambda key: None) -> None:
+        self.me = Me(me)
+        self.changed = changed
+        self.servers: dict[str, Server] = {}
+        self.nodes: dict[str, Node] = {}
+        self.pools: dict[str, Pool] = {}
+        self.images: dict[str, Image] = {}
+        self.policy = Policy()
+        self.sights: dict[str, Sight] = {}
+        self.blocklist: frozenset[Entry] | None = None
+        self.protected: frozenset[str] = frozenset()
+        self.trouble: dict[str, Trouble] = {}
+        self.reserved: dict[str, str] = {}
+        self.nonced: dict[str, int] = {}
+        self.uneasy: set[str] = set()
+        """Nodes that were not healthy when last decided about: every sign of them matters."""
+        self._by_node: dict[str, frozenset[str]] = {}
+        self._recovering: frozenset[str] = frozenset()
+
+    def world(self) -> World:
+        """The picture of this moment; good until the next `await`."""
+        return World(
+            me=self.me,
+            servers=MappingProxyType(self.servers),
+            nodes=MappingProxyType(self.nodes),
+            pools=MappingProxyType(self.pools),
+            images=MappingProxyType(self.images),
+            policy=self.policy,
+            sights=MappingProxyType(self.sights),
+            by_node=MappingProxyType(self._by_node),
+            reserved=MappingProxyType(self.reserved),
+            recovering=self._recovering,
+            nonced=MappingProxyType(self.nonced),
+            trouble=MappingProxyType(self.trouble),
+            blocklist=self.blocklist,
+            protected=self.protected,
+        )
+
+    # Objects.
+
+    def put_server(self, server: Server) -> None:
+        """A server as read, watched or written; an older reading changes nothing."""
+        before = self.servers.get(server.uid)
+        if not is_newer(server, before):
+            return
+        self.servers[server.uid] = server
+        self._index(server.uid, before, server)
+        if before is not None and before.generation != server.generation:
+            self.trouble.pop(str(Key(Kind.SERVER, server.uid)), None)
+        self.changed(Key(Kind.SERVER, server.uid))
+
+    def drop_server(self, uid: str) -> None:
+        """It is gone from the API."""
+        before = self.servers.pop(uid, None)
+        if before is not None:
+            self._index(uid, before, None)
+            self.trouble.pop(str(Key(Kind.SERVER, uid)), None)
+            self.nonced.pop(uid, None)
+            self.changed(Key(Kind.SERVER, uid))
+
+    def put_node(self, node: Node) -> None:
+        """A node as read, watched or written; an older reading changes nothing."""
+        if is_newer(node, self.nodes.get(node.name)):
+            self.nodes[node.name] = node
+            self.changed(Key(Kind.NODE, node.name))
+
+    def drop_node(self, name: str) -> None:
+        """It is gone from the API."""
+        if self.nodes.pop(name, None) is not None:
+            self.sights.pop(name, None)
+            self.changed(Key(Kind.NODE, name))
+
+    def put_image(self, image: Image) -> None:
+        """A ServerImage as read, watched or written."""
+        if is_newer(image, self.images.get(image.uid)):
+            self.images[image.uid] = image
+            self.changed(Key(Kind.IMAGE, image.uid))
+
+    def put_pool(self, pool: Pool) -> None:
+        """A StoragePool."""
+        self.pools[pool.name] = pool
+
+    def put_policy(self, policy: Policy) -> None:
+        """The policy; timings of the generations before stay known while hosts may obey them."""
+        before = self.policy
+        earlier = {**before.earlier, **policy.earlier}
+        if before.generation != policy.generation:
+            earlier[before.generation] = before.timings
+        self.policy = replace(policy, earlier=earlier)
+        self.changed(Key(Kind.POLICY, "default"))
+
+    def _index(self, uid: str, before: Server | None, after: Server | None) -> None:
+        was, now = before.here if before else None, after.here if after else None
+        if was != now:
+            if was is not None:
+                self._by_node[was] = self._by_node[was] - {uid}
+            if now is not None:
+                self._by_node[now] = self._by_node.get(now, frozenset()) | {uid}
+        record = after.status.recovery if after else None
+        open_now = record is not None and record.open
+        if open_now != (uid in self._recovering):
+            self._recovering = self._recovering ^ {uid}
+
+    # Signs of life.
+
+    def saw_lease(self, node: str, token: str, at: float, wall: datetime) -> None:
+        """A read of its Lease, begun at `at`, showed `token` (empty: there is none)."""
+        sight = self.sights.get(node, Sight())
+        if sight.lease.read_at is None or at >= sight.lease.read_at:
+            self._see(node, replace(sight, lease=sight.lease.seen(token, at, wall)))
+
+    def saw_heart(
+        self, node: str, token: str, beat: Beat | None, at: float, wall: datetime
+    ) -> None:
+        """A read of *both* its heart objects, begun at `at`."""
+        sight = self.sights.get(node, Sight())
+        if sight.heart.read_at is None or at >= sight.heart.read_at:
+            self._see(node, replace(sight, heart=sight.heart.seen(token, at, wall), beat=beat))
+
+    def asking(self, node: str, under_way: bool) -> None:
+        """Whether its witnesses are being asked."""
+        self.sights[node] = replace(self.sights.get(node, Sight()), asking=under_way)
+
+    def heard(self, node: str, said: Testimony, answered: bool) -> None:
+        """What the witnesses said."""
+        sight = self.sights.get(node, Sight())
+        at = said.asked_at if answered else sight.answered_at
+        self._see(node, replace(sight, testimony=said, answered_at=at, asking=False))
+
+    def looked(self, node: str, look: WatchLook) -> None:
+        """What a look at its images' watchers showed."""
+        self._see(node, replace(self.sights.get(node, Sight()), watches=look))
+
+    def _see(self, node: str, sight: Sight) -> None:
+        self.sights[node] = sight
+        # A healthy host's next decision is timed already; only doubt is fed at once.
+        if node in self.uneasy and node in self.nodes:
+            self.changed(Key(Kind.NODE, node))
+
+    # Memory about the work itself.
+
+    def troubled(self, key: Key, trouble: Trouble | None) -> None:
+        """Why its last step was refused; None: it went well."""
+        if trouble is None:
+            self.trouble.pop(str(key), None)
+        else:
+            self.trouble[str(key)] = trouble
+
+    def everything(self) -> Iterable[Key]:
+        """Everything there is to decide about, nodes first."""
+        yield from (Key(Kind.NODE, name) for name in sorted(self.nodes))
+        yield from (Key(Kind.SERVER, uid) for uid in sorted(self.servers))
+        yield from (Key(Kind.IMAGE, uid) for uid in sorted(self.images))
