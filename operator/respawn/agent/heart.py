@@ -5,7 +5,6 @@ signal; whatever Ceph does, it tries again at the next beat.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from respawn.adapters.ceph.access import Access, fixed
 from respawn.adapters.ceph.beater import Beater, heart_of
+from respawn.agent import config as configs
 from respawn.agent import machine
 from respawn.agent.heart_files import FOLDER, Account, HeartFiles
 from respawn.model.sight import Beat
@@ -87,12 +87,18 @@ def run(heart: Heart) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """`respawn heart`."""
     given = _parser().parse_args(arguments)
-    where = fixed(Access(given.client or given.host, conffile=given.conf))
-    given.run.mkdir(parents=True, exist_ok=True)
+    try:
+        config = configs.load(given.config)
+        machine_id = machine.machine_id(config.machineID)
+    except (configs.ConfigError, machine.NoMachineId) as error:
+        print(f"respawn heart: {error}", file=sys.stderr)
+        return 2
+    where = fixed(Access(config.ceph_client, conffile=str(config.ceph.conf)))
+    given.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     heart = Heart(
-        Beater(where, pool=given.pool, prefix=heart_of(given.host)),
+        Beater(where, pool=config.ceph.pool, prefix=heart_of(config.node)),
         HeartFiles(given.run),
-        machine_id=machine.machine_id(),
+        machine_id=machine_id,
         boot_id=machine.boot_id(),
         clock=time.monotonic,
         say=lambda text: print(f"respawn heart: {text}", file=sys.stderr, flush=True),
@@ -103,10 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="respawn heart", description=__doc__)
-    parser.add_argument("--host", default=os.uname().nodename, help="name of this host's Node")
-    parser.add_argument("--pool", default="vms", help="Ceph's name of the pool")
-    parser.add_argument("--client", help="cephx name without `client.`; default: the host's name")
-    parser.add_argument("--conf", default="/etc/ceph/ceph.conf", help="Ceph's configuration file")
+    parser.add_argument("--config", type=Path, default=configs.DEFAULT_PATH)
     parser.add_argument("--run", type=Path, default=FOLDER, help="folder shared with the agent")
     return parser
 
