@@ -23,6 +23,8 @@ from labkit.lab import Lab
 from labkit.names import ServerName
 
 ORDERS = ("kill", "panic", "poweroff", "reboot")
+#: a guest that has just booted may still be asking for its address
+ANSWER_PATIENCE_S = 20.0
 
 
 class Guest:
@@ -145,7 +147,7 @@ def order(lab: Lab, verb: str, name: ServerName) -> None:
     address = guest.address()
     cephview.enter_network(lab, "tenant")
     try:
-        guestctl.order(address, verb, server=guest.uid)
+        guestctl.order(address, verb, server=guest.uid, timeout=ANSWER_PATIENCE_S)
     except guestctl.GuestError as error:
         raise LabError(str(error)) from error
 
