@@ -22,15 +22,28 @@ CLONE_NEWNET = 0x40000000
 _ADDRESS = re.compile(r"(?P<ip>[0-9.]+):(?P<port>\d+)/(?P<nonce>\d+)")
 
 
-def enter_network(lab: Lab, network: str) -> None:
-    """Move this thread, and the threads it starts, into one of the lab's networks, for good."""
-    fd = os.open(f"/proc/{lab.pid}/root/run/netns/{network}", os.O_RDONLY)
+@contextlib.contextmanager
+def inside_network(lab: Lab, network: str) -> Iterator[None]:
+    """Move this thread, and the threads it starts, into one of the lab's networks for a while."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(fd, CLONE_NEWNET):
-            raise LabError(f"cannot enter the network {network}: {os.strerror(ctypes.get_errno())}")
+        away = os.open(f"/proc/{lab.pid}/root/run/netns/{network}", os.O_RDONLY)
+        try:
+            _set_network(away)
+        finally:
+            os.close(away)
+        try:
+            yield
+        finally:
+            _set_network(home)
     finally:
-        os.close(fd)
+        os.close(home)
+
+
+def _set_network(fd: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, CLONE_NEWNET):
+        raise LabError(f"cannot change the network: {os.strerror(ctypes.get_errno())}")
 
 
 @dataclass
@@ -44,7 +57,12 @@ class View:
 @contextlib.contextmanager
 def pool(lab: Lab) -> Iterator[View]:
     """The pool `vms`, as the administrator; raises LabError when Ceph does not answer."""
-    enter_network(lab, "ceph")
+    with inside_network(lab, "ceph"), _connected(lab) as view:
+        yield view
+
+
+@contextlib.contextmanager
+def _connected(lab: Lab) -> Iterator[View]:
     handle = rados.Rados(
         conffile=str(lab.folder.ceph / "ceph.conf"),
         rados_id="admin",
