@@ -183,7 +183,7 @@ def parse_time(text: str | None) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def wait_for(what: str, ask: Callable[[], T], timeout: float) -> T:
+def wait_for(what: str, ask: Callable[[], T | None], timeout: float) -> T:
     started = time.monotonic()
     while True:
         answer = ask()
