@@ -23,6 +23,8 @@ from labkit.lab import Lab
 from labkit.names import ServerName
 
 ORDERS = ("kill", "panic", "poweroff", "reboot")
+#: a guest that has just booted may still be asking for its address
+ANSWER_PATIENCE_S = 20.0
 
 
 class Guest:
@@ -143,9 +145,9 @@ def order(lab: Lab, verb: str, name: ServerName) -> None:
             _kill(qemu.pid)
         return
     address = guest.address()
-    cephview.enter_network(lab, "tenant")
     try:
-        guestctl.order(address, verb, server=guest.uid)
+        with cephview.inside_network(lab, "tenant"):
+            guestctl.order(address, verb, server=guest.uid, timeout=ANSWER_PATIENCE_S)
     except guestctl.GuestError as error:
         raise LabError(str(error)) from error
 
@@ -167,5 +169,5 @@ def _kill(pid: int) -> None:
 def ping(lab: Lab, name: ServerName, seconds: int) -> dict:
     """The answer of `hack/lab ping`."""
     address = Guest(lab, name).address()
-    cephview.enter_network(lab, "tenant")
-    return dict(pinger.ping(address, float(seconds)))
+    with cephview.inside_network(lab, "tenant"):
+        return dict(pinger.ping(address, float(seconds)))

@@ -110,7 +110,10 @@ class Host:
         controlplane.write_kubeconfig(
             self.folder, etc / "respawn/kubeconfig", controlplane.plane_url(), self.name, agent
         )
-        (etc / "respawn/agent.yaml").write_text(yaml.safe_dump(product.agent_config(self.name)))
+        config = product.agent_config(self.name, self.state.machine_id)
+        (etc / "respawn/agent.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        if not self.lab_state.bare:
+            product.install_hook(etc / "libvirt/hooks")
 
     def _copy_pki(self, source: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -34,10 +34,9 @@ def run(name: str, go, args) -> int:
         lab = go()
     except Exception as broken:  # noqa: BLE001 whatever it was, it is what was looked for
         print("\n".join(getattr(play, "last_trace", [])[-200 if args.trace else -40 :]))
-        if not args.trace and len(str(broken)) < 400:
-            print(f"{name}: {type(broken).__name__}: {broken}", file=sys.stderr)
-        else:
+        if args.trace:
             traceback.print_exc()
+        print(f"{name}: {type(broken).__name__}: {str(broken).splitlines()[0]}", file=sys.stderr)
         return 1
     if args.trace:
         print("\n".join(lab.trace))

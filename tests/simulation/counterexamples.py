@@ -202,8 +202,13 @@ async def placed_on_a_boot_that_is_over(lab: Lab) -> None:
     libvirt(lab).busy["qemu"] = 4.0
     boot = lab.hosts["host-1"].boot_id
     await lab.until(lambda: registered(lab) == boot, 10, "registers its new boot")
+    held: list[Gate] = []
+    hold = lambda: held.append(hold_calls(lab, "operator-1", "write_server"))  # noqa: E731
+    when(lab, "operator-1", "write_server", hold)
     lab.operators[0].thaw()
-    await lab.rest(0.2)
+    await lab.until(lambda: bool(held), 5, "placed, and not revoked yet")
+    await lab.rest(0.3)
+    held[0].open()
     lab.cordon("host-1")
     free_to_go(lab, uid)
     await lab.until(lambda: lab.runs(uid), 30, "runs")
@@ -249,6 +254,7 @@ async def fence_begun_used_and_lifted_between_two_reads(lab: Lab) -> None:
     await lab.begin()
     libvirt(lab).busy["create"] = 45.0
     uid, servers, second = await unknown_to_the_next_leader(lab)
+    lab.cordon("host-1")
     await fence_host_1(lab)
     lift = hold_calls(lab, second.name, "write_fence")
     lab.heal("host-1")
@@ -269,6 +275,8 @@ async def fence_begun_used_and_lifted_between_two_reads(lab: Lab) -> None:
     lift.open()
     await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 5, "lifted")
     agent.gate.open()
+    await lab.rest(5)
+    lab.cordon()
     await lab.until(lambda: lab.runs(uid), 60, "runs again")
     await lab.rest(5)
 
@@ -386,35 +394,45 @@ async def rejoin_with_a_server_still_placed_there(lab: Lab) -> None:
     await lab.until(lambda: lab.runs(uid), 40, "runs again")
 
 
-@story()
+@story(operators=2)
 async def cut_off_host_stays_fenced(lab: Lab) -> None:
     """While it is cut off there is no proof, so its fence is not lifted."""
     await lab.begin()
-    uid = await put_on_host_1(lab)
-    await lab.until(lambda: lab.runs(uid), 10)
+    uid, servers, _ = await unknown_to_the_next_leader(lab)
+    await lab.until(lambda: lab.where(uid) == "host-1", 10)
     await fence_host_1(lab)
     await lab.rest(30)
     assert lab.fence("host-1") is FencePhase.FENCED
     lab.heal("host-1")
+    servers.open()
     await lab.until(lambda: lab.runs(uid), 60, "runs there again")
 
 
-@story(timings=FAST, terms=FAST_TERMS)
+@story(timings=FAST, terms=FAST_TERMS, operators=2)
 async def clean_report_of_an_older_fence(lab: Lab) -> None:
     """The look belongs to fence 1, and its report lands in fence 2, with a server alive."""
+    first, second = lab.operators
     await lab.begin()
+    await lead(lab, first)
+    servers = hold_watch(lab, second.name, "server")
     lab.power_off("host-1")
     await lab.until(lambda: lab.fence("host-1") is FencePhase.FENCED, 20, "fence 1")
     lab.power_on("host-1")
-    libvirt(lab).busy["scan"] = 0.0
+    looked = lab.hosts["host-1"].looked = Gate()
+    looked.shut()
     await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "lifted: another boot")
     await lab.rest(1)
     uid = await put_on_host_1(lab)
     await lab.until(lambda: lab.runs(uid), 10, "runs there")
+    first.stays_dead = True
+    first.kill()
+    await lead(lab, second)
     await fence_host_1(lab)
     libvirt(lab).busy["kill"] = 3.0
+    looked.open()
     lab.heal("host-1")
     await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "rejoined")
+    servers.open()
     await lab.until(lambda: lab.runs(uid), 40, "runs again")
 
 
@@ -489,7 +507,8 @@ async def kill_on_an_old_picture(lab: Lab) -> None:
     await lab.until(lambda: lab.runs(uid), 10, "runs there")
     host = lab.hosts["host-1"]
     host.stale_list, host.watch_begins_after = old, 2.0
-    hold_calls(lab, "agent-host-1", "write_host")
+    for call in ("write_host", "get_node"):
+        hold_calls(lab, "agent-host-1", call)
     restart_agent(lab)
     await lab.rest(5)
     assert lab.where(uid) == "host-1"

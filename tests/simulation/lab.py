@@ -226,9 +226,9 @@ class Lab:
         """At the end of a run: no invariant broken on the way, no bug caught."""
         if self.violation is not None:
             raise self.violation
-        for operator in self.operators:
-            if operator.bugs:
-                raise operator.bugs[0]
+        for machine in (*self.operators, *self.hosts.values()):
+            if machine.kernel.bugs:
+                raise machine.kernel.bugs[0]
 
 
 def set_policy(lab: Lab, **changes: Any) -> None:

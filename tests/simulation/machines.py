@@ -9,7 +9,7 @@ from typing import Any
 from tests.simulation.api import ApiPort, FakeApi
 from tests.simulation.ceph import CephPort, FakeCeph, HeartPort
 from tests.simulation.libvirt import FakeLibvirt, HypervisorPort
-from tests.simulation.net import MANAGEMENT, STORAGE, Kernel, Net, Process
+from tests.simulation.net import MANAGEMENT, STORAGE, Gate, Kernel, Net, Process
 from tests.simulation.truth import Truth
 
 from respawn.agent.core import Agent, AgentPorts
@@ -80,6 +80,8 @@ class SimHost:
         self.stale_list: Node | None = None
         """What the next agent's watch shows of its Node first: an old version."""
         self.watch_begins_after = 0.0
+        self.looked = Gate()
+        """Shut: what was seen in /proc reaches the agent only later."""
         self._counter = 0
 
     @property
@@ -93,7 +95,9 @@ class SimHost:
             return
         self.boots += 1
         self.on = True
+        bugs = self.kernel.bugs
         self.kernel = Kernel(self.address)
+        self.kernel.bugs = bugs
         self.journal = SimJournal()
         self.libvirt = FakeLibvirt(
             host=self.name, boot=self.boot_id, kernel=self.kernel, net=self.net, ceph=self.ceph,
@@ -229,8 +233,10 @@ class HostPort:
 
     async def pool_processes(self) -> tuple[int, ...]:
         assert self._host.libvirt is not None
-        domains = self._host.libvirt.domains.values()
-        return tuple(d.who.pid for d in domains if d.who.pid is not None)
+        domains = list(self._host.libvirt.domains.values())
+        seen = tuple(d.who.pid for d in domains if d.who.pid is not None)
+        await self._host.looked.passed()
+        return seen
 
     async def blocklist(self) -> frozenset[Entry]:
         return await self._heart.blocklist()
@@ -281,7 +287,6 @@ class SimOperator:
         self.points: list[str] = []
         self.on_step: Callable[[str], None] = lambda step: None
         """Told of every step as it begins."""
-        self.bugs: list[BaseException] = []
 
     def start(self) -> None:
         if self.process is not None and self.process.alive:
@@ -324,7 +329,7 @@ class SimOperator:
 
         error = sys.exc_info()[1]
         assert error is not None
-        self.bugs.append(error)
+        self.kernel.bugs.append(error)
 
     def _deliver(self, core: Operator) -> Callable[[str, Any], None]:
         store = core.store

@@ -73,8 +73,8 @@ def verdict(mutation: Mutation, *, seed: int = 0) -> str:
         )  # fmt: skip
     if played.returncode == 0:
         return SURVIVED
-    last = (played.stderr.strip() or played.stdout.strip()).splitlines()
-    return last[-1] if last else "no word"
+    said = f"{played.stdout}\n{played.stderr}".strip().splitlines() or ["no word"]
+    return next((line for line in said if line.startswith(f"{mutation.story}: ")), said[-1])
 
 
 def caught(mutation: Mutation, said: str) -> bool:

@@ -47,13 +47,20 @@ class Process:
         self.name, self.kernel = name, kernel
         self.alive = True
         self.gate = Gate()
+        self.bugs = kernel.bugs
+        """What ended a task of it that should not have ended."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.bugs.append(error)
 
     async def thawed(self) -> None:
         """Where a frozen process stands still: at each of its calls, and at each return."""
@@ -73,6 +80,7 @@ class Kernel:
         self.address = address
         self.up = True
         self.gate = Gate()
+        self.bugs: list[BaseException] = []
 
 
 class Switch:
