@@ -1,0 +1,133 @@
+"""The command `hack/lab`: words to orders, answers to stdout, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+from labkit import names
+from labkit.errors import LabError, Unknown
+from labkit.progress import say
+
+USAGE = """\
+hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, operators
+
+  up [--hosts 3] [--operators 2] [--profile default|fast]
+                                    bring it up, or repair what a crash or a fault left
+                                    (--bare: without Respawn in it)
+  down                              take it down; nothing is left
+  status                            the parts and their state
+  env                               shell lines to use it: eval "$(hack/lab env)"
+  kubectl ARGS…                     kubectl on this lab
+  logs [PART]                       the log of a part; without PART, the parts that have one
+
+  host power-off|power-on|power-cycle|shutdown|freeze|thaw HOST
+  host cut|heal HOST PLANE…         PLANE: management storage migration tenant all
+  host add|remove HOST
+  host exec HOST -- CMD…
+  switch cut|heal PLANE…            the whole switch of that plane
+  agent|heart|libvirtd stop|start|kill|freeze|thaw HOST
+  operator stop|start|kill|freeze|thaw INDEX
+  operator leader
+  api stop|start|freeze|thaw
+  ceph stop|start|freeze|thaw mon.a|mgr.x|osd.N|all
+  ceph exec -- CMD…
+
+  guest NAMESPACE/NAME              what the guest itself proves, from its console and disk
+  guest kill|panic|poweroff|reboot NAMESPACE/NAME
+  ping NAMESPACE/NAME --seconds S   10 ms period, over the tenant network
+  domains                           every QEMU there is, from the process tables
+  writers                           who could write to each image
+
+  --name NAME (or LAB_NAME)         which lab; default `lab`
+  -o json                           machine-readable answer (see docs/lab.md)
+
+Exit codes: 0 done or already so, 1 tried and failed, 2 unknown name or impossible order,
+130 interrupted."""
+
+#: options that take a value, and those that do not
+FLAGS = {"--bare"}
+OPTIONS = {"--name", "--hosts", "--operators", "--profile", "--seconds", "-o", "--output"}
+
+
+@dataclass
+class Order:
+    """A command line, taken apart."""
+
+    words: list[str] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
+    rest: list[str] = field(default_factory=list)  # what belongs to another command
+
+    @property
+    def lab(self) -> str:
+        name = self.options.get("--name") or os.environ.get("LAB_NAME") or "lab"
+        return names.check_lab_name(name)
+
+    @property
+    def json(self) -> bool:
+        return self.options.get("-o") == "json"
+
+    def number(self, option: str, default: int | None, low: int, high: int) -> int:
+        text = self.options.get(option)
+        if text is None:
+            if default is None:
+                raise Unknown(f"say {option} N")
+            return default
+        if not text.isdigit() or not low <= int(text) <= high:
+            raise Unknown(f"{option} is a number from {low} to {high}, not '{text}'")
+        return int(text)
+
+
+def parse(arguments: list[str]) -> Order:
+    """Options may stand before or after any word, until `kubectl` or `--`. Raises Unknown."""
+    order, left = Order(), list(arguments)
+    while left:
+        word = left.pop(0)
+        option, equals, value = word.partition("=")
+        if word == "--" or (order.words == ["kubectl"]):
+            order.rest = left if word == "--" else [word, *left]
+            break
+        if word in ("-h", "--help"):
+            order.words = ["help"]
+            break
+        if word.startswith("-o") and word not in OPTIONS and not equals:
+            option, equals, value = "-o", "=", word[2:]
+        if option in OPTIONS:
+            if not equals:
+                if not left:
+                    raise Unknown(f"{option} wants a value")
+                value = left.pop(0)
+            order.options["-o" if option == "--output" else option] = value
+        elif word in FLAGS:
+            order.flags.add(word)
+        elif word.startswith("-"):
+            raise Unknown(f"unknown option {word}: see hack/lab --help")
+        else:
+            order.words.append(word)
+    if order.options.get("-o", "json") != "json":
+        raise Unknown(f"-o knows only json, not '{order.options['-o']}'")
+    return order
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        order = parse(arguments)
+        if not order.words or order.words == ["help"]:
+            print(USAGE)
+            return 0 if order.words else 2
+        from labkit import commands  # heavy: only once the words are understood
+
+        return commands.run(order)
+    except LabError as error:
+        say(f"hack/lab: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("hack/lab: interrupted")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # threads of a broken-off `up` hold nothing any more
+    except BrokenPipeError:
+        os._exit(1)

@@ -1,0 +1,263 @@
+"""Orders of `hack/lab`, by their first word."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+
+from labkit import ceph, controlplane, faults, lifecycle, names
+from labkit.cli import Order
+from labkit.errors import Unknown
+from labkit.lab import Lab, require_root
+from labkit.names import MAX_HOSTS, MAX_OPERATORS
+from labkit.namespaces import Inside, in_network
+from labkit.progress import say
+from labkit.state import Folder
+
+PROFILES = ("default", "fast")
+
+
+def run(order: Order) -> int:
+    """Carry out an order; raises LabError."""
+    command = COMMANDS.get(order.words[0])
+    if command is None:
+        raise Unknown(f"unknown command '{order.words[0]}': see hack/lab --help")
+    require_root()
+    return command(order) or 0
+
+
+def show(order: Order, answer: dict, text: Callable[[dict], str]) -> None:
+    print(json.dumps(answer) if order.json else text(answer))
+
+
+def _only(order: Order, count: int, usage: str) -> list[str]:
+    """The words after the command, which must be COUNT."""
+    words = order.words[1:]
+    if len(words) != count:
+        raise Unknown(f"usage: hack/lab {usage}")
+    return words
+
+
+def up(order: Order) -> None:
+    _only(order, 0, "up [--name NAME] [--hosts 3] [--operators 2] [--profile default|fast]")
+    hosts = order.number("--hosts", 3, 1, MAX_HOSTS)
+    operators = order.number("--operators", 2, 1, MAX_OPERATORS)
+    profile = order.options.get("--profile", "default")
+    if profile not in PROFILES:
+        raise Unknown(f"--profile is one of {', '.join(PROFILES)}, not '{profile}'")
+    folder = Folder(order.lab)
+    with folder.locked():
+        if folder.exists():
+            _refuse_other_shape(order, folder)
+        lifecycle.up(
+            order.lab,
+            hosts=hosts,
+            operators=operators,
+            profile=profile,
+            bare="--bare" in order.flags,
+        )
+    flag = "" if order.lab == "lab" else f" --name {order.lab}"
+    say(
+        f"""
+Try next:
+  eval "$(hack/lab env{flag})"            kubectl now talks to this lab
+  hack/lab status{flag}                   its parts
+  hack/lab domains{flag}                  every QEMU there is
+  hack/lab host power-off host-1{flag}    and see what happens
+  hack/lab down{flag}                     take it all away"""
+    )
+
+
+def _refuse_other_shape(order: Order, folder: Folder) -> None:
+    state = folder.load()
+    if not state.complete:
+        return
+    asked = {
+        "--hosts": str(len(state.hosts)),
+        "--operators": str(state.operators),
+        "--profile": state.profile,
+    }
+    for option, present in asked.items():
+        if order.options.get(option, present) != present:
+            raise Unknown(
+                f"lab '{state.name}' is there with {option} {present}: "
+                f"take it down first, or use host add|remove"
+            )
+
+
+def down(order: Order) -> None:
+    _only(order, 0, "down")
+    folder = Folder(order.lab)
+    with folder.locked():
+        if not lifecycle.down(order.lab):
+            say(f"there is no lab '{order.lab}': nothing to take down")
+
+
+def env(order: Order) -> None:
+    _only(order, 0, "env")
+    lab = Lab.open(order.lab)
+    path = controlplane.kubectl_path().parent
+    print(f"export LAB_NAME={lab.state.name}")
+    print(f"export KUBECONFIG={lab.folder.kubeconfig}")
+    print(f"export PATH={path}:$PATH")
+
+
+def kubectl(order: Order) -> None:
+    lab = Lab.open(order.lab)
+    program = str(controlplane.kubectl_path())
+    environment = {**os.environ, "KUBECONFIG": str(lab.folder.kubeconfig)}
+    sys.stdout.flush()
+    os.execve(program, ["kubectl", *order.rest], environment)
+
+
+def logs(order: Order) -> None:
+    lab = Lab.open(order.lab)
+    parts = {path.stem: path for path in sorted(lab.folder.logs.glob("*.log"))}
+    for host in lab.state.hosts:
+        for path in sorted(lab.folder.host_logs(host).glob("*.log")):
+            parts[f"{host}/{path.stem}"] = path
+    for path in sorted((lab.folder.consoles / "stamped").glob("*.log")):
+        parts[f"console/{path.stem}"] = path
+    if len(order.words) == 1:
+        print("\n".join(parts))
+        return
+    (part,) = _only(order, 1, "logs PART")
+    if part not in parts:
+        raise Unknown(f"no log '{part}'; there are: {', '.join(parts)}")
+    sys.stdout.write(parts[part].read_text(errors="replace"))
+
+
+def status(order: Order) -> None:
+    from labkit import status as statuses
+
+    _only(order, 0, "status")
+    show(order, statuses.status(Lab.open(order.lab)), statuses.text)
+
+
+def domains(order: Order) -> None:
+    from labkit import truth, views
+
+    _only(order, 0, "domains")
+    show(order, truth.domains(Lab.open(order.lab)), views.domains)
+
+
+def writers(order: Order) -> None:
+    from labkit import views, writers
+
+    _only(order, 0, "writers")
+    show(order, writers.writers(Lab.open(order.lab)), views.writers)
+
+
+def host(order: Order) -> None:
+    if len(order.words) < 3:
+        raise Unknown("usage: hack/lab host ORDER HOST …")
+    verb, name, more = order.words[1], order.words[2], order.words[3:]
+    if verb == "exec":
+        _host_exec(order, name, more)
+        return
+    with Folder(order.lab).locked():
+        faults.host(Lab.open(order.lab), verb, name, more)
+
+
+def _host_exec(order: Order, name: str, more: list[str]) -> None:
+    lab = Lab.open(order.lab)
+    command = order.rest or more
+    if not command:
+        raise Unknown("usage: hack/lab host exec HOST -- CMD…")
+    pid = lab.host(name).on()
+    Inside(pid).replace_self(command)
+
+
+def switch(order: Order) -> None:
+    if len(order.words) < 3 or order.words[1] not in ("cut", "heal"):
+        raise Unknown("usage: hack/lab switch cut|heal PLANE")
+    planes = names.planes(order.words[2:])
+    with Folder(order.lab).locked():
+        faults.switch(Lab.open(order.lab), order.words[1], planes)
+
+
+def host_service(order: Order) -> None:
+    service = order.words[0]
+    verb, name = _only(order, 2, f"{service} stop|start|kill|freeze|thaw HOST")
+    with Folder(order.lab).locked():
+        faults.host_service(Lab.open(order.lab), service, verb, name)
+
+
+def operator(order: Order) -> None:
+    lab = Lab.open(order.lab)
+    if order.words[1:] == ["leader"]:
+        from labkit import status as statuses
+
+        print(statuses.leader(lab) or "none")
+        return
+    verb, index = _only(order, 2, "operator stop|start|kill|freeze|thaw INDEX | operator leader")
+    with Folder(order.lab).locked():
+        faults.lab_service(lab, [lab.operator_service(index)], verb, faults.VERBS)
+
+
+def api(order: Order) -> None:
+    (verb,) = _only(order, 1, "api stop|start|freeze|thaw")
+    with Folder(order.lab).locked():
+        faults.api(Lab.open(order.lab), verb)
+
+
+def ceph_orders(order: Order) -> int | None:
+    if len(order.words) > 1 and order.words[1] == "exec":
+        lab = Lab.open(order.lab)
+        command = order.rest or order.words[2:]
+        if not command:
+            raise Unknown("usage: hack/lab ceph exec -- CMD…")
+        os.environ["CEPH_CONF"] = str(lab.folder.ceph / "ceph.conf")
+        lab.inside.replace_self([*in_network("ceph"), *command])
+    verb, daemon = _only(order, 2, "ceph stop|start|freeze|thaw mon.a|mgr.x|osd.N|all")
+    if daemon != "all" and daemon not in names.CEPH_DAEMONS:
+        raise Unknown(f"no Ceph daemon '{daemon}': {', '.join(names.CEPH_DAEMONS)}, all")
+    daemons = names.CEPH_DAEMONS if daemon == "all" else (daemon,)
+    with Folder(order.lab).locked():
+        lab = Lab.open(order.lab)
+        faults.lab_service(lab, [ceph.service(d) for d in daemons], verb, faults.VERBS_NO_KILL)
+    return None
+
+
+def guest(order: Order) -> None:
+    from labkit import guests, views
+
+    if len(order.words) == 2:
+        name = names.ServerName.parse(order.words[1])
+        show(order, guests.evidence(Lab.open(order.lab), name), views.guest)
+        return
+    verb, text = _only(order, 2, "guest [kill|panic|poweroff|reboot] NAMESPACE/NAME")
+    guests.order(Lab.open(order.lab), verb, names.ServerName.parse(text))
+
+
+def ping(order: Order) -> None:
+    from labkit import guests, views
+
+    (text,) = _only(order, 1, "ping NAMESPACE/NAME --seconds S")
+    name = names.ServerName.parse(text)
+    seconds = order.number("--seconds", None, 1, 3600)
+    show(order, guests.ping(Lab.open(order.lab), name, seconds), views.ping)
+
+
+COMMANDS: dict[str, Callable[[Order], int | None]] = {
+    "up": up,
+    "down": down,
+    "env": env,
+    "kubectl": kubectl,
+    "logs": logs,
+    "status": status,
+    "domains": domains,
+    "writers": writers,
+    "host": host,
+    "switch": switch,
+    "agent": host_service,
+    "heart": host_service,
+    "libvirtd": host_service,
+    "operator": operator,
+    "api": api,
+    "ceph": ceph_orders,
+    "guest": guest,
+    "ping": ping,
+}

@@ -1,0 +1,319 @@
+"""The hypervisor hosts of the lab: their files, their power, their freezing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from labkit import ceph, controlplane, names, network, product
+from labkit.errors import LabError, Unknown
+from labkit.namespaces import HERE, Inside, nice, pid_inside, unshared
+from labkit.pki import Authority
+from labkit.state import Folder, HostState, LabState
+from labkit.supervise import Supervisor, init_pid, kill_namespace
+
+PROJECT = HERE.parent.parent
+CONTROL_NICE = -5
+SERVICES = ("libvirtd", "heart", "agent")
+SHUTDOWN_PATIENCE_S = 10.0
+MIGRATION_TLS_FILES = {
+    "ca-cert.pem": "ca.pem",
+    "server-cert.pem": "{host}.pem",
+    "server-key.pem": "{host}.key",
+    "client-cert.pem": "{host}.pem",
+    "client-key.pem": "{host}.key",
+}
+LIBVIRT_FILES = {
+    "CA/cacert.pem": "ca.pem",
+    "libvirt/servercert.pem": "{host}.pem",
+    "libvirt/clientcert.pem": "{host}.pem",
+    "libvirt/private/serverkey.pem": "{host}.key",
+    "libvirt/private/clientkey.pem": "{host}.key",
+}
+
+
+class Host:
+    """One host of a lab. Methods raise Unknown for orders that make no sense now."""
+
+    def __init__(self, folder: Folder, state: LabState, lab: Inside, name: str) -> None:
+        self.folder = folder
+        self.lab_state = state
+        self.lab = lab
+        self.name = name
+        self.index = names.host_index(name)
+        self.path = folder.host(name)
+        self.socket = folder.host_socket(name)
+
+    @property
+    def state(self) -> HostState:
+        return self.lab_state.hosts[self.name]
+
+    def pid(self) -> int | None:
+        """The host's PID 1 as the machine's /proc shows it; None when powered off."""
+        return init_pid(self.socket)
+
+    def on(self) -> int:
+        """Like pid(), but a host that is off raises Unknown."""
+        pid = self.pid()
+        if pid is None:
+            raise Unknown(f"{self.name} is powered off: hack/lab host power-on {self.name}")
+        return pid
+
+    def supervisor(self) -> Supervisor:
+        self.on()
+        if self.frozen():
+            raise Unknown(f"{self.name} is frozen: hack/lab host thaw {self.name}")
+        return Supervisor(self.socket)
+
+    # --- files
+
+    def write_files(self, authority: Authority) -> None:
+        """Everything that a host has on its disk before it boots for the first time."""
+        for folder in (
+            self.path,
+            self.folder.host_logs(self.name),
+            self.folder.consoles / self.name,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+        etc = self.path / "etc"
+        for part in ("libvirt/hooks", "respawn"):
+            (etc / part).mkdir(parents=True, exist_ok=True)
+        management = names.host_address("management", self.index)
+        migration = names.host_address("migration", self.index)
+        authority.issue(
+            self.name,
+            common_name=self.name,
+            organizations=["respawn-lab"],
+            addresses=[management, migration],
+            hostnames=[self.name],
+        )
+        for target, source in LIBVIRT_FILES.items():
+            self._copy_pki(source, etc / "pki" / target)
+        for target, source in MIGRATION_TLS_FILES.items():
+            self._copy_pki(source, etc / "pki/qemu" / target)
+        (etc / "libvirt/libvirtd.conf").write_text(self._libvirtd_conf(management))
+        (etc / "libvirt/qemu.conf").write_text(_qemu_conf(migration))
+        (etc / "machine-id").write_text(self.state.machine_id.replace("-", "") + "\n")
+        ceph.client_files(self.folder, self.lab_state, self.lab, self.name, etc)
+        agent = authority.issue(
+            f"agent-{self.name}",
+            common_name=f"respawn:host:{self.name}",
+            organizations=["respawn:hosts"],
+        )
+        controlplane.write_kubeconfig(
+            self.folder, etc / "respawn/kubeconfig", controlplane.plane_url(), self.name, agent
+        )
+        config = product.agent_config(self.name, self.state.machine_id)
+        (etc / "respawn/agent.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        if not self.lab_state.bare:
+            product.install_hook(etc / "libvirt/hooks")
+
+    def _copy_pki(self, source: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        origin = self.folder.pki / source.format(host=self.name)
+        target.write_bytes(origin.read_bytes())
+        target.chmod(0o600 if target.name.endswith("key.pem") else 0o644)
+
+    def _libvirtd_conf(self, management: str) -> str:
+        return f"""listen_tls = 1
+listen_tcp = 0
+listen_addr = "{management}"
+tls_no_verify_certificate = 0
+tls_allowed_dn_list = ["O=respawn-lab,CN=operator", "O=respawn-lab,CN=host-*"]
+host_uuid = "{self.state.machine_id}"
+unix_sock_group = "root"
+unix_sock_ro_perms = "0700"
+max_client_requests = 50
+keepalive_interval = 5
+keepalive_count = 3
+"""
+
+    # --- power
+
+    def power_on(self) -> None:
+        """Boot with a new boot ID; returns when libvirtd answers."""
+        if self.pid() is not None:
+            return
+        self.state.boot_id = str(uuid.uuid4())
+        self.state.powered = True
+        self.folder.save(self.lab_state)
+        self._start_namespace()
+        self.plug()
+        supervisor = Supervisor(self.socket)
+        for name, argv in self.services().items():
+            supervisor.define(name, argv)
+            supervisor.start(name)
+        self.wait_libvirtd()
+
+    def _start_namespace(self) -> None:
+        command = unshared(HERE / "host-boot.sh", self.socket, self.folder.host_logs(self.name))
+        environment = {
+            "HOST": self.name,
+            "LAB_FOLDER": str(self.folder.path),
+            "PROJECT": str(PROJECT),
+            "BOOT_ID": self.state.boot_id,
+        }
+        lab = Supervisor(self.folder.socket)
+        lab.define(self.service, command, env=environment, restart=False)
+        lab.start(self.service)
+        deadline = time.monotonic() + 20
+        while self.pid() is None:
+            if time.monotonic() > deadline or self._dead():
+                log = self.folder.logs / f"{self.service}.log"
+                raise LabError(f"{self.name} does not boot:\n{log.read_text()[-1500:]}")
+            time.sleep(0.01)
+
+    @property
+    def service(self) -> str:
+        return f"machine-{self.name}"
+
+    def _dead(self) -> bool:
+        services = Supervisor(self.folder.socket).services()
+        return bool(services[self.service]["state"] == "dead")
+
+    def plug(self) -> None:
+        network.plug_host(self.lab, self.index, pid_inside(self.on()))
+
+    def services(self) -> dict[str, list[str]]:
+        """Service -> command, in the order in which a host starts them."""
+        libvirtd = [*nice(CONTROL_NICE), "libvirtd", "--listen", "-p", "/run/libvirt/libvirtd.pid"]
+        return {"libvirtd": libvirtd, **({} if self.lab_state.bare else product.host_services())}
+
+    def wait_libvirtd(self, timeout: float = 20.0) -> None:
+        deadline = time.monotonic() + timeout
+        inside = Inside(self.on())
+        while inside.run(["virsh", "-q", "uri"], check=False).returncode:
+            if time.monotonic() > deadline:
+                log = self.folder.host_logs(self.name) / "libvirtd.log"
+                raise LabError(
+                    f"libvirtd of {self.name} does not answer:\n{log.read_text()[-1500:]}"
+                )
+            time.sleep(0.02)
+
+    def power_off(self) -> None:
+        """SIGKILL to PID 1, then the links go: nobody is told. Returns when no process is left."""
+        self.state.powered = False
+        self.folder.save(self.lab_state)
+        kill_namespace(self.socket)
+        network.unplug_host(self.lab, self.index)
+
+    def erase(self) -> None:
+        """Forget the disk of a host that is powered off."""
+        if self.pid() is not None:
+            raise LabError(f"{self.name} is on")
+        Supervisor(self.folder.socket).order(op="forget", name=self.service)
+        shutil.rmtree(self.path)
+        self.lab.run(["rm", "-rf", f"/run/hosts/{self.name}"])
+
+    def shutdown(self) -> None:
+        """What an orderly shutdown does: services, then the QEMUs get SIGTERM and 10 s."""
+        supervisor = self.supervisor()
+        running = supervisor.services()
+        for name in ("agent", "heart", "libvirtd"):
+            if name in running:
+                supervisor.stop(name)
+        qemus = list(self.qemus())
+        for pid in qemus:
+            _signal(pid, signal.SIGTERM)
+        deadline = time.monotonic() + SHUTDOWN_PATIENCE_S
+        while any(Path(f"/proc/{pid}").exists() for pid in qemus) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.power_off()
+
+    # --- processes
+
+    def processes(self) -> Iterator[int]:
+        """Every process of the host, as the machine's /proc shows them."""
+        pid = self.pid()
+        if pid is None:
+            return
+        own = os.readlink(f"/proc/{pid}/ns/pid")
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and _pid_namespace(int(entry)) == own:
+                yield int(entry)
+
+    def qemus(self) -> Iterator[int]:
+        for pid in self.processes():
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"qemu-system" in command.split(b"\0", 1)[0]:
+                yield pid
+
+    def frozen(self) -> bool:
+        pid = self.pid()
+        return pid is not None and _stopped(pid)
+
+    def freeze(self) -> None:
+        """SIGSTOP to every process, PID 1 first; again until no new one has appeared."""
+        self.on()
+        while True:
+            moving = [pid for pid in self.processes() if not _stopped(pid)]
+            if not moving:
+                return
+            for pid in moving:
+                _signal(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT to all that is stopped, except a service that was frozen by itself."""
+        pid = self.on()
+        if not _stopped(pid):
+            return
+        _signal(pid, signal.SIGCONT)
+        keep = {
+            service["pid"]
+            for service in Supervisor(self.socket).services().values()
+            if service["state"] == "frozen"
+        }
+        for process in self.processes():
+            if pid_inside(process, 2) not in keep:
+                _signal(process, signal.SIGCONT)
+
+
+def new_state(name: str) -> HostState:
+    return HostState(name=name, machine_id=str(uuid.uuid4()))
+
+
+def _qemu_conf(migration: str) -> str:
+    return f"""user = "root"
+group = "root"
+security_driver = "none"
+remember_owner = 0
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+migration_address = "{migration}"
+migration_host = "{migration}"
+migrate_tls_x509_cert_dir = "/etc/pki/qemu"
+migrate_tls_x509_verify = 1
+"""
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _pid_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in ("T", "t", "Z", "X")

@@ -1,0 +1,204 @@
+"""`guest`, `domains` and `writers` see what was planted by hand: they cannot be fooled by us."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from byhand import ByHand, allow_ceph
+from labtool import LabTool, eventually, running
+
+pytestmark = pytest.mark.lab
+HOSTS = ("host-1", "host-2")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabTool]:
+    with running("truth", "--hosts", "2", "--operators", "1", "--bare") as tool:
+        for host in HOSTS:
+            allow_ceph(tool, host)
+        yield tool
+
+
+def writes(lab: LabTool, server: ByHand, more_than: int = 0) -> int:
+    """Wait until the guest has acknowledged records beyond MORE_THAN; the last number."""
+    return eventually(
+        f"{server.name} writes",
+        lambda: (seq := lab.guest(server.full_name)["lastSeq"] or 0) > more_than and seq,
+    )
+
+
+def test_a_healthy_guest_has_one_writer_and_nothing_to_complain_of(lab: LabTool) -> None:
+    server = ByHand(lab, "healthy", data=True)
+    server.start("host-1", epoch=3)
+    writes(lab, server, 10)
+    (row,) = [d for d in lab.domains() if d["uid"] == server.uid]
+    assert (row["host"], row["epoch"], row["state"]) == ("host-1", 3, "running")
+    assert (row["namespace"], row["name"], row["domain"]) == ("byhand", "healthy", server.domain(3))
+    seen = lab.writers(server.image("data"))
+    assert seen["active"] == 1
+    assert [w["address"].split(":")[0] for w in seen["watchers"]] == ["198.51.100.11"]
+    assert len(seen["lockers"]) == 1
+    proof = lab.guest(server.full_name)
+    assert len(proof["boots"]) == 1
+    assert (proof["lost"], proof["foreign"], proof["pauses"]) == ([], [], [])
+    ping = lab.json("ping", server.full_name, "--seconds", "2")
+    assert ping["sent"] >= 150 and ping["lost"] == 0
+
+
+def test_states_are_told_apart_and_a_paused_one_still_counts_as_a_writer(lab: LabTool) -> None:
+    server = ByHand(lab, "paused")
+    server.start("host-2")
+    seq = writes(lab, server)
+    lab.on("host-2", "virsh", "-q", "suspend", server.domain(1))
+    state = lambda: {d["uid"]: d["state"] for d in lab.domains()}.get(server.uid)  # noqa: E731
+    assert state() == "paused"
+    assert lab.writers(server.image("root"))["active"] == 1
+    lab("host", "freeze", "host-2")
+    assert state() == "frozen"
+    assert lab.writers(server.image("root"))["active"] == 1
+    lab("host", "thaw", "host-2")
+    lab.on("host-2", "virsh", "-q", "resume", server.domain(1))
+    writes(lab, server, seq)
+    proof = lab.guest(server.full_name)
+    assert len(proof["pauses"]) == 1 and proof["pauses"][0]["ms"] > 1000
+
+
+def test_two_qemus_on_one_image_are_two_active_writers_and_leave_foreign_records(
+    lab: LabTool,
+) -> None:
+    server = ByHand(lab, "twice")
+    server.start("host-1", epoch=1)
+    writes(lab, server)
+    server.start("host-2", epoch=2)
+    assert lab.writers(server.image("root"))["active"] == 2
+    eventually(
+        "the first is seen to write behind the second",
+        lambda: lab.guest(server.full_name)["foreign"],
+    )
+    assert len(lab.guest(server.full_name)["boots"]) == 2
+    lab("guest", "kill", server.full_name)
+    assert lab.writers(server.image("root"))["active"] == 0
+
+
+def test_a_record_wiped_from_the_disk_is_lost(lab: LabTool) -> None:
+    server = ByHand(lab, "wiped")
+    server.start("host-1")
+    last = writes(lab, server, 20)
+    lab("guest", "kill", server.full_name)
+    assert lab.guest(server.full_name)["lost"] == []
+    wipe_record(lab, server, last - 5)
+    assert lab.guest(server.full_name)["lost"] == [last - 5]
+
+
+def test_a_blocklisted_host_and_a_blocklisted_nonce_are_no_writers(lab: LabTool) -> None:
+    server = ByHand(lab, "fenced")
+    server.start("host-1")
+    writes(lab, server)
+    watcher = lab.writers(server.image("root"))["watchers"][0]["address"]
+    lab.ceph("ceph", "osd", "blocklist", "add", watcher)
+    row = lab.writers(server.image("root"))
+    assert row["active"] == 0 and row["qemus"][0]["blocklisted"] is True
+    lab("guest", "kill", server.full_name)
+
+    other = ByHand(lab, "fenced-host")
+    other.start("host-1")
+    writes(lab, other)
+    for entry in (("add", "198.51.100.11:0/0"), ("range", "add", "198.51.100.11/32")):
+        lab.ceph("ceph", "osd", "blocklist", *entry)
+        row = lab.writers(other.image("root"))
+        assert row["active"] == 0 and row["qemus"][0]["blocklisted"] is True
+        undo = [word.replace("add", "rm") for word in entry]
+        lab.ceph("ceph", "osd", "blocklist", *undo)
+    assert lab.writers(other.image("root"))["active"] == 1
+    lab("guest", "kill", other.full_name)
+
+
+def test_a_stale_writer_after_an_unfence_is_foreign(lab: LabTool) -> None:
+    """What a wrong unfence does: the cut-off QEMU's write is still on its way, and lands."""
+    server = ByHand(lab, "stale")
+    server.start("host-2", epoch=1)
+    writes(lab, server)
+    lab("host", "cut", "host-2", "storage")
+    lab.ceph("ceph", "osd", "blocklist", "add", "198.51.100.12:0/0")
+    break_locks(lab, server)
+    server.start("host-1", epoch=2)
+    eventually("the second writes", lambda: len(lab.guest(server.full_name)["boots"]) == 2)
+    assert lab.writers(server.image("root"))["active"] == 1
+    lab.ceph("ceph", "osd", "blocklist", "rm", "198.51.100.12:0/0")
+    assert lab.writers(server.image("root"))["active"] == 2
+    lab("host", "heal", "host-2", "storage")
+    eventually(
+        "the first writes behind the second", lambda: lab.guest(server.full_name)["foreign"], 120
+    )
+    lab("guest", "kill", server.full_name)
+
+
+def test_a_guest_is_ordered_over_the_tenant_network(lab: LabTool) -> None:
+    server = ByHand(lab, "ordered")
+    server.start("host-1")
+    seq = writes(lab, server)
+    lab("guest", "reboot", server.full_name)
+    seq = writes(lab, server, seq)
+    assert len(lab.guest(server.full_name)["boots"]) == 2
+    lab("guest", "panic", server.full_name)
+    eventually("a panicked guest's QEMU ends", lambda: not qemus(lab, server))
+    server.start("host-1", epoch=2)
+    seq = writes(lab, server, seq)
+    lab("guest", "poweroff", server.full_name)
+    eventually("a guest that is off has no QEMU", lambda: not qemus(lab, server))
+    proof = lab.guest(server.full_name)
+    assert len(proof["boots"]) == 3 and proof["lost"] == [] and proof["foreign"] == []
+
+
+def test_the_console_survives_a_power_off(lab: LabTool) -> None:
+    server = ByHand(lab, "survivor")
+    server.start("host-2")
+    last = writes(lab, server, 5)
+    lab("host", "power-off", "host-2")
+    assert not qemus(lab, server)
+    break_locks(lab, server, blocklist="198.51.100.12")
+    server.start("host-1", epoch=2)
+    eventually("it boots again", lambda: len(lab.guest(server.full_name)["boots"]) == 2)
+    proof = lab.guest(server.full_name)
+    assert proof["lastSeq"] > last and proof["lost"] == [] and proof["foreign"] == []
+
+
+def qemus(lab: LabTool, server: ByHand) -> list[int]:
+    return [d["pid"] for d in lab.domains() if d["uid"] == server.uid]
+
+
+def break_locks(lab: LabTool, server: ByHand, blocklist: str | None = None) -> None:
+    if blocklist:
+        lab.ceph("ceph", "osd", "blocklist", "add", f"{blocklist}:0/0")
+    for locker in lab.writers(server.image("root"))["lockers"]:
+        # without an entry for its nonce: that the stale one may come back is the planted fault
+        lab.ceph(
+            *("rbd", "--rbd-blocklist-on-break-lock=false", "lock", "rm"),
+            *(server.image("root"), locker["cookie"], locker["client"]),
+        )
+    if blocklist:
+        lab.ceph("ceph", "osd", "blocklist", "rm", f"{blocklist}:0/0")
+
+
+def wipe_record(lab: LabTool, server: ByHand, seq: int) -> None:
+    """Overwrite the one sector of a record with zeroes, as a lost write would have left it."""
+    program = f"""
+import sys, rados, rbd
+sys.path.insert(0, {str(LABKIT)!r})
+from labkit import evidence
+with rados.Rados(conffile='', rados_id='admin') as c, c.open_ioctx('vms') as x:
+    with rbd.Image(x, {server.image("root").split("/")[1]!r}) as image:
+        offset, length = evidence.log_place('root', image.size())
+        data = image.read(offset, length)
+        for at in range(0, length, evidence.SECTOR):
+            record = evidence.parse_sector(data[at:at + evidence.SECTOR])
+            if record and record.seq == {seq}:
+                image.write(bytes(evidence.SECTOR), offset + at)
+                sys.exit(0)
+sys.exit('no such record')
+"""
+    lab.ceph("/usr/bin/python3", "-c", program)
+
+
+LABKIT = __import__("pathlib").Path(__file__).resolve().parents[2] / "hack"
