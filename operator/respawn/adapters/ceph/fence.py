@@ -1,15 +1,13 @@
 """The fence: Ceph's blocklist, written by one connection and read back by another."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection
 
-from respawn.adapters.ceph import blocklist, monitor
+from respawn.adapters.ceph import blocklist, daemons, monitor
 from respawn.adapters.ceph.access import Where
 from respawn.adapters.ceph.connection import Connection
 from respawn.adapters.ceph.handle import Handle
 from respawn.model.conditions import Reason
-from respawn.model.placement import entity_ip
 from respawn.model.storage import Entry, bans
 from respawn.ports.errors import Refused
 
@@ -86,26 +84,4 @@ def listing(handle: Handle) -> frozenset[Entry]:
 def infrastructure(handle: Handle) -> frozenset[str]:
     """IPs in the monitor, OSD and manager maps. Blocks."""
     maps = (monitor.answer(handle.cluster, f"{kind} dump") for kind in ("mon", "osd", "mgr"))
-    return map_addresses(maps)
-
-
-def map_addresses(maps: Iterable[Any]) -> frozenset[str]:
-    """The IPs of all daemons in maps: every `addr` of every address vector."""
-    found = (entity_ip(f"{address}/0") for part in maps for address in _addresses(part))
-    return frozenset(ip for ip in found if ip not in ("", "0.0.0.0", "::", "-"))
-
-
-#: clients in the maps (the blocklist, the mgr's own clients) are not infrastructure of itself
-_NO_DAEMONS = ("blocklist", "range_blocklist", "active_clients")
-
-
-def _addresses(part: Any) -> Iterator[str]:
-    if isinstance(part, dict):
-        if "addrvec" in part:
-            yield from (entry["addr"] for entry in part["addrvec"])
-        for key, value in part.items():
-            if key not in _NO_DAEMONS and key != "addrvec":
-                yield from _addresses(value)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _addresses(value)
+    return daemons.addresses(maps)

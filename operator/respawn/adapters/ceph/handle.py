@@ -140,5 +140,7 @@ def _checked(handle: Handle) -> Handle:
 
 def entity_address(cluster: rados.Rados) -> str:
     """The client's own address, as watchers, lockers and the blocklist name it: IP:0/NONCE."""
-    address: str = cluster.get_addrs()
-    return address.strip("[]").removeprefix("v1:").removeprefix("v2:").removeprefix("any:")
+    told: str = cluster.get_addrs()
+    if told.startswith(("[v1:", "[v2:")):  # several: they share the nonce
+        told = told[1:-1].partition(",")[0]
+    return told.removeprefix("v1:").removeprefix("v2:").removeprefix("any:")
