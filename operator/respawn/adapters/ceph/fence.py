@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from typing import Any
 
 from respawn.adapters.ceph import blocklist, daemons, monitor
 from respawn.adapters.ceph.access import Where
@@ -44,20 +45,20 @@ class CephFence:
 
     async def _all(self, entries: Collection[Entry], operation: str) -> None:
         """Every command is waited for, also when another has failed: then the first error."""
+        commands = [_command(entry, operation) for entry in entries]
         results = await asyncio.gather(
-            *(self._one(entry, operation) for entry in entries), return_exceptions=True
+            *(self._one(fields) for fields in commands), return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _one(self, entry: Entry, operation: str) -> None:
-        fields = blocklist.command(entry, operation)
-
+    async def _one(self, fields: dict[str, Any]) -> None:
         def send(handle: Handle) -> None:
             monitor.command(handle.cluster, **fields)
 
-        await self._writer.run(f"osd blocklist {operation}", send, deadline=DEADLINE)
+        what = f"osd blocklist {fields['blocklistop']} {fields['addr']}"
+        await self._writer.run(what, send, deadline=DEADLINE)
 
     async def listing(self) -> frozenset[Entry]:
         """Every entry there is, by the second connection, begun after the call."""
@@ -74,6 +75,14 @@ class CephFence:
     async def close(self) -> None:
         """Give the connections up."""
         await asyncio.gather(self._writer.close(), self._reader.close())
+
+
+def _command(entry: Entry, operation: str) -> dict[str, Any]:
+    try:
+        return blocklist.command(entry, operation)
+    except ValueError as error:
+        message = f"{entry.address} is no single IP address, so it cannot be fenced"
+        raise Refused(Reason.NO_ADDRESSES, message) from error
 
 
 def listing(handle: Handle) -> frozenset[Entry]:
