@@ -8,8 +8,6 @@ import ipaddress
 import json
 import os
 import re
-import socket
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -77,16 +75,13 @@ def blocklist(view: View) -> list[str]:
 
 
 def parse_blocklist(text: str) -> list[str]:
-    """The answer is two JSON arrays behind one another: single entries, then ranges.
-
-    A range is told from the nonce of the same number by `cidr:` before it, as Ceph's text has it.
-    """
-    decoder, found, text = json.JSONDecoder(), list[str](), text.strip()
+    """The answer is two JSON arrays behind one another: single entries, then ranges."""
+    decoder, found, text = json.JSONDecoder(), [], text.strip()
     while text:
         array, end = decoder.raw_decode(text)
         for entry in array:
-            ranged = "cidr:" + entry["range"].removeprefix("cidr:") if "range" in entry else ""
-            found.append(ranged or entry["addr"])
+            address = entry.get("addr") or entry["range"]
+            found.append(address if "addr" in entry else f"cidr:{address.removeprefix('cidr:')}")
         text = text[end:].strip()
     return found
 
@@ -122,43 +117,29 @@ class ImageClients:
 
     watchers: list[str] = field(default_factory=list)
     lockers: list[dict[str, str]] = field(default_factory=list)
+    cookies: list[tuple[str, int]] = field(default_factory=list)
+    """(address, cookie) of both: a cookie is an address in the memory of the client's process."""
 
 
 def clients(view: View, image: str) -> ImageClients:
     """Read-only: a write-open would add a watcher of our own."""
     with rbd.Image(view.ioctx, image, read_only=True) as opened:
-        watchers = [w["addr"] for w in opened.watchers_list()]
-        lockers = opened.list_lockers() or {}
+        watchers = list(opened.watchers_list())
+        lockers = (opened.list_lockers() or {}).get("lockers", [])
+    cookies = [(w["addr"], int(w["cookie"])) for w in watchers]
+    for _, cookie, address in lockers:
+        number = cookie.removeprefix("auto ")  # an exclusive lock's, named after its watch
+        if number.isdigit():
+            cookies.append((address, int(number)))
     return ImageClients(
-        watchers=watchers,
+        watchers=[w["addr"] for w in watchers],
         lockers=[
             {"client": client, "cookie": cookie, "address": address}
-            for client, cookie, address in lockers.get("lockers", [])
+            for client, cookie, address in lockers
         ],
+        cookies=cookies,
     )
 
 
 def image_names(view: View) -> list[str]:
     return list(rbd.RBD().list(view.ioctx))
-
-
-def monitor_sessions(lab: Lab) -> dict[tuple[str, int], int]:
-    """(address, local TCP port) -> nonce of every client that the monitor knows."""
-    path = lab.folder.ceph / "run/ceph-mon.a.asok"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asok:
-        asok.settimeout(5)
-        try:
-            asok.connect(str(path))
-            asok.sendall(b'{"prefix": "sessions"}\0')
-            (length,) = struct.unpack(">I", asok.recv(4, socket.MSG_WAITALL))
-            sessions = json.loads(asok.recv(length, socket.MSG_WAITALL))
-        except (OSError, struct.error, ValueError) as error:
-            raise LabError(f"the monitor does not tell its sessions: {error}") from error
-    found = {}
-    for session in sessions:
-        ip, _, port = session["socket_addr"]["addr"].rpartition(":")
-        if not port.isdigit():
-            continue  # the monitor's own session has no socket
-        for entry in session["addrs"]["addrvec"]:
-            found[ip, int(port)] = int(entry["nonce"])
-    return found

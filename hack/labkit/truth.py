@@ -37,6 +37,7 @@ class Qemu:
     incoming: bool
     stopped: bool
     started_at: str | None
+    start_ticks: int
     namespace: str | None = None
     name: str | None = None
     state: str = "starting"
@@ -93,6 +94,7 @@ def _read(pid: int, owners: dict[str, str | None]) -> Qemu | None:
         incoming="-incoming" in argv,
         stopped=stat[0] in ("T", "t"),
         started_at=_start_time(int(stat[19])),
+        start_ticks=int(stat[19]),
         macs=re.findall(r'"?mac"?[=:]"?((?:[0-9a-f]{2}:){5}[0-9a-f]{2})', " ".join(argv)),
     )
 

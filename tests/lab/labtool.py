@@ -26,7 +26,7 @@ class LabTool:
         self.name = name
 
     def run(
-        self, *words: str, stdin: str | None = None, timeout: float = 180
+        self, *words: str, stdin: str | None = None, timeout: float = 90
     ) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if k not in ("LAB_NAME", "KUBECONFIG")}
         return subprocess.run(
@@ -34,7 +34,7 @@ class LabTool:
             text=True, capture_output=True, input=stdin, timeout=timeout, env=environment,
         )  # fmt: skip
 
-    def __call__(self, *words: str, stdin: str | None = None, timeout: float = 180) -> str:
+    def __call__(self, *words: str, stdin: str | None = None, timeout: float = 90) -> str:
         """Run an order that must succeed; its stdout."""
         done = self.run(*words, stdin=stdin, timeout=timeout)
         if done.returncode:

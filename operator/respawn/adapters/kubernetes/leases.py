@@ -5,28 +5,14 @@ A Lease is judged by whether it changed, never by the times in it: those are for
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.resources import LEASES
+from respawn.ports.cluster import Lease
 
 NAMESPACE = "respawn"
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A Lease as it was read; without `resource_version` it is one that does not exist yet."""
-
-    name: str
-    holder: str = ""
-    transitions: int = 0
-    token: str = ""
-    """All that changes with a renewal, as one opaque text."""
-    resource_version: str = ""
-    duration: float = 0.0
-    """Seconds, as its holder promised; 0 after it was released."""
 
 
 def decode(body: Mapping[str, Any]) -> Lease:
@@ -62,7 +48,7 @@ def held(read: Lease, holder: str, duration: float, now: datetime) -> dict[str, 
 
 
 class LeaseStore:
-    """The Leases in Respawn's namespace; `deadline` (seconds) is the deadline of each request."""
+    """`ports.cluster.Leases` in Respawn's namespace; `deadline` (seconds) is for each request."""
 
     def __init__(self, client: Client, *, deadline: float) -> None:
         self._client = client
