@@ -77,6 +77,7 @@ class HeartContract:
         heart = writes(HOST)
         run(heart.beat(beat(0)))
         with fenced(HOST):
+            wait_until_refused(run, heart)
             last = max(counters(run(reads.read(HOST))))
             for tried in (heart, heart, writes(HOST)):
                 with pytest.raises(Refused) as refused:
@@ -90,6 +91,16 @@ class HeartContract:
     def test_the_operator_proves_that_it_can_write(self, reads: HeartReads, run: Run) -> None:
         for _ in range(2):
             run(reads.prove_write())
+
+
+def wait_until_refused(run: Run, heart: HeartWrites) -> None:
+    """A fence that was read back at the monitors reaches the OSDs some milliseconds later."""
+    for _ in range(1000):
+        try:
+            run(heart.beat(beat(0)))
+        except Refused:
+            return
+    raise AssertionError("a fenced host still beats")
 
 
 def read_until(

@@ -17,18 +17,11 @@ from typing import Any
 
 import pytest
 import yaml
-<<<<<<< HEAD
-=======
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from labnet import Inside, inside, operator_network
 from labtool import LabTool, running
 
-from labkit.lab import Lab
->>>>>>> ceph
-
 from labkit.binaries import control_plane as control_plane_binaries
+from labkit.lab import Lab
 from labkit.pki import Authority, service_account_keys
 from respawn.adapters.kubernetes import config
 from respawn.adapters.kubernetes.client import Client
@@ -217,7 +210,6 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         plane.stop()
 
 
-<<<<<<< HEAD
 class Samples:
     """The documents of manifests/samples, by kind."""
 
@@ -257,7 +249,8 @@ def applied(control_plane: ControlPlane) -> Iterator[None]:
     yield
     kinds = ",".join(f"{kind.plural}.respawn.dev" for kind in KINDS)
     control_plane.kubectl("delete", kinds, "--all", "-A")
-=======
+
+
 @pytest.fixture(scope="session")
 def ceph_lab() -> Iterator[LabTool]:
     """Two hosts and a Ceph without Respawn's own processes, shared by all tests of the adapters."""
@@ -277,4 +270,3 @@ def operator(ceph_insides: Lab) -> Iterator[Inside]:
     """The network of operator 1."""
     with inside(operator_network(ceph_insides)) as there:
         yield there
->>>>>>> ceph

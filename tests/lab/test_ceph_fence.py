@@ -78,6 +78,13 @@ def test_twenty_at_once_take_about_as_long_as_one(fence: CephFence, run: Run) ->
     assert twenty < 3 * one + 0.05
 
 
+def test_what_is_no_single_address_stops_the_whole_order(fence: CephFence, run: Run) -> None:
+    for address in ("203.0.113.0/24", "host-1"):
+        with pytest.raises(Refused, match="no single IP address"):
+            run(fence.add([WHOLE, Entry(address, Form.RANGE)]))
+    assert WHOLE not in run(fence.listing())
+
+
 def test_own_addresses_are_the_clients_that_ceph_knows(
     ceph_lab: LabTool, fence: CephFence, run: Run
 ) -> None:
