@@ -39,6 +39,9 @@ class Incarnation:
     uid: str
     epoch: int
     boot_id: str
+    namespace: str = ""
+    name: str = ""
+    """Whose it is, from the domain's metadata: what the API is asked for."""
     pid: int | None = None
     started: datetime | None = None
     """Start time of that process."""

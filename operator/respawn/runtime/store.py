@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from respawn.model.base import Key, Kind, Owner
-from respawn.model.node import Node
+from respawn.model.node import FencePhase, Node
 from respawn.model.policy import Policy
 from respawn.model.server import Server
 from respawn.model.sight import Beat, Sight, Testimony, WatchLook
@@ -97,9 +97,29 @@ class Store:
 
     def put_node(self, node: Node) -> None:
         """A node as read, watched or written; an older reading changes nothing."""
-        if is_newer(node, self.nodes.get(node.name)):
-            self.nodes[node.name] = node
-            self.changed(Key(Kind.NODE, node.name))
+        before = self.nodes.get(node.name)
+        if not is_newer(node, before):
+            return
+        self.nodes[node.name] = node
+        if before is not None and _begins_anew(before, node):
+            # What was silent before says nothing about the boot, or the time, that begins now.
+            self.sights.pop(node.name, None)
+        self.changed(Key(Kind.NODE, node.name))
+        for uid in sorted(self._affected(before, node)):
+            if uid in self.servers:
+                self.changed(Key(Kind.SERVER, uid))
+
+    def _affected(self, before: Node | None, after: Node) -> set[str]:
+        """Servers to which a change of their node matters: a new report, boot or fence."""
+        here = set(self._by_node.get(after.name, ()))
+        if before is None or before.registration != after.registration:
+            return here
+        if (before.fence.phase, before.fence.generation) != (
+            after.fence.phase,
+            after.fence.generation,
+        ):
+            return here
+        return {r.uid for r in set(before.host.servers) ^ set(after.host.servers)}
 
     def drop_node(self, name: str) -> None:
         """It is gone from the API."""
@@ -200,3 +220,11 @@ class Store:
         yield from (Key(Kind.NODE, name) for name in sorted(self.nodes))
         yield from (Key(Kind.SERVER, uid) for uid in sorted(self.servers))
         yield from (Key(Kind.IMAGE, uid) for uid in sorted(self.images))
+
+
+def _begins_anew(before: Node, after: Node) -> bool:
+    """Another boot has registered, or a fence was lifted."""
+    was, now = before.registration, after.registration
+    rebooted = was is not None and now is not None and was.boot_id != now.boot_id
+    lifted = before.fence.phase is not FencePhase.OK and after.fence.phase is FencePhase.OK
+    return rebooted or lifted
