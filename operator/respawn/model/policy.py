@@ -59,6 +59,7 @@ class Policy:
     """Seconds from a host's loss to the first start elsewhere, as last told in its status."""
     conditions: tuple[Condition, ...] = ()
     observed_generation: int = -1
+    uid: str = ""
 
     def binding(self, acknowledged: int) -> Timings:
         """The timings that a host is judged by: the new ones only once its agent obeys them."""

@@ -21,6 +21,7 @@ class Pool:
     ready: bool = True
     secret: tuple[str, str] | None = None
     """Namespace and name of the Secret with its client's key."""
+    uid: str = ""
     total: int = 0
     """Bytes it can hold, as last told in its status."""
     used: int = 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from respawn.adapters.kubernetes import codec_conditions, codec_host
-from respawn.adapters.kubernetes.codec_base import Fields, listed, texts, time_text
+from respawn.adapters.kubernetes.codec_base import Fields, Malformed, listed, texts, time_text
 from respawn.adapters.kubernetes.patch import difference
 from respawn.model.base import Owner
 from respawn.model.conditions import Condition, Reason, Type, find
@@ -94,6 +94,22 @@ class Columns:
                 "free": format_quantity(self.memory_free),
             },
         }
+
+
+def columns(body: Mapping[str, Any]) -> Columns | None:
+    """What the columns say now; None when there are none, or they make no sense."""
+    status = Fields(body).part("status")
+    try:
+        cpu, memory = status.part("cpu"), status.part("memory")
+        return Columns(
+            servers=status.number("servers", -1),
+            cores_used=int(cpu.text("used", "0")),
+            cores_free=int(cpu.text("free", "0")),
+            memory_used=memory.size("used"),
+            memory_free=memory.size("free"),
+        )
+    except (ValueError, Malformed):
+        return None
 
 
 def patch(

@@ -38,6 +38,7 @@ def decode(body: Mapping[str, Any], now: datetime) -> Policy:
         worst_case=status.duration("worstCaseRecovery", 0.0),
         conditions=codec_conditions.decode(status),
         observed_generation=status.number("observedGeneration", -1),
+        uid=metadata.needed("uid"),
     )
 
 

@@ -26,6 +26,7 @@ def decode_pool(body: Mapping[str, Any]) -> Pool:
         monitors=ceph.texts("monitors"),
         ready=is_true(conditions, Type.READY),
         secret=_secret(ceph.part("credentialsSecret")),
+        uid=metadata.needed("uid"),
         total=status.part("capacity").size("total"),
         used=status.part("capacity").size("used"),
         conditions=conditions,
