@@ -5,16 +5,17 @@ signal; whatever Ceph does, it tries again at the next beat.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from respawn.adapters.ceph.access import Access, fixed
+import yaml
+
+from respawn.adapters.ceph.access import fixed
 from respawn.adapters.ceph.beater import Beater, heart_of
-from respawn.agent import machine
+from respawn.agent import heart_config, machine
 from respawn.agent.heart_files import FOLDER, Account, HeartFiles
 from respawn.model.sight import Beat
 from respawn.ports.errors import PortError, Refused
@@ -32,14 +33,17 @@ class Writer(Protocol):
 
 
 class Heart:
-    """One heart. `clock` is CLOCK_MONOTONIC; `say` tells people what has changed."""
+    """One heart. `clock` is CLOCK_MONOTONIC; `say` tells people what has changed.
+
+    `machine_id` is asked at each beat: the agent may learn it later than the heart begins.
+    """
 
     def __init__(
         self,
         writer: Writer,
         files: HeartFiles,
         *,
-        machine_id: str,
+        machine_id: Callable[[], str],
         boot_id: str,
         clock: Callable[[], float],
         say: Callable[[str], None],
@@ -56,7 +60,7 @@ class Heart:
         orders = self._files.orders(begun)
         heartbeat = orders.heartbeat or HEARTBEAT
         # the writer raises the counter above all that came before
-        beat = Beat(self._machine_id, self._boot_id, 0, orders.servers)
+        beat = Beat(self._machine_id(), self._boot_id, 0, orders.servers)
         refused, error = False, ""
         try:
             self._writer.beat(beat, patience=heartbeat)
@@ -77,7 +81,7 @@ class Heart:
             self._say(f"cannot tell the agent: {error}")
 
 
-def run(heart: Heart) -> None:
+def run(heart: Heart) -> NoReturn:
     """Beat until killed."""
     while True:
         due = heart.tick()
@@ -85,30 +89,35 @@ def run(heart: Heart) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`respawn heart`."""
+    """`respawn heart`. Exit code 2: its configuration cannot be used."""
     given = _parser().parse_args(arguments)
-    where = fixed(Access(given.client or given.host, conffile=given.conf))
-    given.run.mkdir(parents=True, exist_ok=True)
-    heart = Heart(
-        Beater(where, pool=given.pool, prefix=heart_of(given.host)),
-        HeartFiles(given.run),
-        machine_id=machine.machine_id(),
-        boot_id=machine.boot_id(),
-        clock=time.monotonic,
-        say=lambda text: print(f"respawn heart: {text}", file=sys.stderr, flush=True),
+    try:
+        config = heart_config.read(given.config)
+        given.run.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        _say(f"{given.config}: {error}")
+        return 2
+    run(
+        Heart(
+            Beater(fixed(config.access), pool=config.pool, prefix=heart_of(config.node)),
+            HeartFiles(given.run),
+            machine_id=lambda: config.machine_id or machine.machine_id(),
+            boot_id=machine.boot_id(),
+            clock=time.monotonic,
+            say=_say,
+        )
     )
-    run(heart)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="respawn heart", description=__doc__)
-    parser.add_argument("--host", default=os.uname().nodename, help="name of this host's Node")
-    parser.add_argument("--pool", default="vms", help="Ceph's name of the pool")
-    parser.add_argument("--client", help="cephx name without `client.`; default: the host's name")
-    parser.add_argument("--conf", default="/etc/ceph/ceph.conf", help="Ceph's configuration file")
+    parser.add_argument("--config", type=Path, default=heart_config.PATH)
     parser.add_argument("--run", type=Path, default=FOLDER, help="folder shared with the agent")
     return parser
+
+
+def _say(text: str) -> None:
+    print(f"respawn heart: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

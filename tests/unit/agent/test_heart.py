@@ -35,7 +35,7 @@ class Bench:
         self.heart = Heart(
             self.writer,
             self.files,
-            machine_id="machine-1",
+            machine_id=lambda: "machine-1",
             boot_id="boot-1",
             clock=lambda: self.now,
             say=self.said.append,
@@ -93,7 +93,7 @@ def test_it_says_what_changed_and_nothing_twice(bench: Bench) -> None:
 def test_a_folder_that_is_gone_stops_no_beat(bench: Bench, tmp_path: Path) -> None:
     bench.files = HeartFiles(tmp_path / "nowhere")
     heart = Heart(
-        bench.writer, bench.files, machine_id="m", boot_id="b", clock=lambda: 1.0,
+        bench.writer, bench.files, machine_id=lambda: "m", boot_id="b", clock=lambda: 1.0,
         say=bench.said.append,
     )  # fmt: skip
     heart.tick()
