@@ -145,9 +145,9 @@ def order(lab: Lab, verb: str, name: ServerName) -> None:
             _kill(qemu.pid)
         return
     address = guest.address()
-    cephview.enter_network(lab, "tenant")
     try:
-        guestctl.order(address, verb, server=guest.uid, timeout=ANSWER_PATIENCE_S)
+        with cephview.inside_network(lab, "tenant"):
+            guestctl.order(address, verb, server=guest.uid, timeout=ANSWER_PATIENCE_S)
     except guestctl.GuestError as error:
         raise LabError(str(error)) from error
 
@@ -169,5 +169,5 @@ def _kill(pid: int) -> None:
 def ping(lab: Lab, name: ServerName, seconds: int) -> dict:
     """The answer of `hack/lab ping`."""
     address = Guest(lab, name).address()
-    cephview.enter_network(lab, "tenant")
-    return dict(pinger.ping(address, float(seconds)))
+    with cephview.inside_network(lab, "tenant"):
+        return dict(pinger.ping(address, float(seconds)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -95,4 +96,16 @@ def running(name: str, *options: str) -> Iterator[LabTool]:
     try:
         yield lab
     finally:
+        keep_logs(name)
         lab("down")
+
+
+def keep_logs(name: str) -> None:
+    """Copy a lab's logs to where CI finds them, if it asks for that."""
+    folder, keep = Path("/var/lib/respawn-lab") / name, os.environ.get("RESPAWN_KEEP_LOGS")
+    if not keep or not folder.exists():
+        return
+    for log in [*folder.glob("logs/*.log"), *folder.glob("hosts/*/logs/*.log")]:
+        target = Path(keep) / name / log.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(log, target)
