@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from respawn.model.conditions import Reason
 from respawn.model.placement import Locker
 from respawn.model.server import Disk, Server, disk_image
 from respawn.model.storage import EpochMark, Image, Pool
@@ -67,34 +66,6 @@ class ImagesContract:
             found = run(images.ensure_disk(server, blank(pool, wanted * MIB), pool, None))
             assert found.size == had * MIB
 
-    def test_it_does_not_grow_under_a_client(
-        self, images: Images, pool: Pool, server: Server, run: Run, held: Held
-    ) -> None:
-        made = run(images.ensure_disk(server, blank(pool), pool, None))
-        with held(made.image):
-            larger = images.ensure_disk(server, blank(pool, 32 * MIB), pool, None)
-            assert self.refused(run, larger) == Reason.FOREIGN_CLIENT
-            assert run(images.ensure_disk(server, blank(pool), pool, None)) == made
-
-    def test_what_stands_in_the_way_is_told(
-        self, images: Images, pool: Pool, server: Server, golden: Image, run: Run
-    ) -> None:
-        disk = Disk("root", pool.name, 16 * MIB, golden.name)
-        small = replace(disk, size=4 * MIB)
-        absent = replace(golden, uid=str(uuid.uuid4()))
-        waiting = replace(golden, ready=False)
-        nowhere = replace(pool, pool="no-such-pool")
-        elsewhere = replace(pool, fsid=str(uuid.uuid4()))
-        for call, reason in (
-            (images.ensure_disk(server, small, pool, golden), Reason.IMAGE_LARGER_THAN_DISK),
-            (images.ensure_disk(server, disk, pool, absent), Reason.UNKNOWN_IMAGE),
-            (images.ensure_disk(server, disk, pool, None), Reason.UNKNOWN_IMAGE),
-            (images.ensure_disk(server, disk, pool, waiting), Reason.IMAGE_NOT_READY),
-            (images.ensure_disk(server, blank(pool), nowhere, None), Reason.UNKNOWN_POOL),
-            (images.ensure_disk(server, blank(pool), elsewhere, None), Reason.POOL_NOT_READY),
-        ):
-            assert self.refused(run, call) == reason
-
     # epochs
 
     def test_the_epoch_is_what_was_written_last(
@@ -115,15 +86,18 @@ class ImagesContract:
             assert run(images.read_epoch(pool, image)) == EpochMark(9, 9)
 
     def test_no_image_is_not_found(self, images: Images, pool: Pool, run: Run) -> None:
-        locker = Locker("client.1", "auto 1", "203.0.113.1:0/1")
         for call in (
             images.read_epoch(pool, "vs-none-root"),
             images.write_epoch(pool, "vs-none-root", EpochMark(1, 1)),
             images.clients(pool, "vs-none-root"),
-            images.break_lock(pool, "vs-none-root", locker),
         ):
             with pytest.raises(NotFound):
                 run(call)
+        # gone already is done
+        run(
+            images.break_lock(pool, "vs-none-root", Locker("client.1", "auto 1", "203.0.113.1:0/1"))
+        )
+        run(images.trash(pool, "vs-none-root", "uid-none"))
 
     # clients
 
@@ -170,8 +144,8 @@ class ImagesContract:
     ) -> None:
         image = run(images.ensure_disk(server, blank(pool), pool, None)).image
         stranger = images.trash(pool, image, str(uuid.uuid4()))
-        assert self.refused(run, stranger) == Reason.DISK_FAILED
+        self.refused(run, stranger)
         with held(image):
             used = images.trash(pool, image, server.uid)
-            assert self.refused(run, used) == Reason.FOREIGN_CLIENT
+            self.refused(run, used)
             assert run(images.clients(pool, image)).lockers

@@ -19,6 +19,7 @@ from respawn.adapters.ceph.access import Access, fixed
 from respawn.adapters.ceph.connection import Connection
 from respawn.adapters.ceph.fence import CephFence
 from respawn.model.node import Form
+from respawn.model.placement import entity_ip
 from respawn.model.storage import Entry
 from respawn.ports.errors import Refused, Unavailable
 
@@ -41,7 +42,14 @@ def fence(ceph_insides: Lab, operator: Inside) -> Iterator[CephFence]:
 
 
 class TestRealFence(FenceContract):
-    pass
+    def test_the_operator_is_not_blocklisted(self, fence: CephFence, run: Run) -> None:
+        own = run(fence.own_addresses())
+        assert own
+        for address in own:
+            for entry in (Entry(address), *(Entry(entity_ip(address), form) for form in Form)):
+                with pytest.raises(Refused, match="this operator itself"):
+                    run(fence.add([WHOLE, entry]))
+        assert not set(ALL) & run(fence.listing())
 
 
 def test_an_entry_lasts_a_year_and_adding_it_again_keeps_its_expiry(

@@ -108,7 +108,26 @@ def fenced(request: pytest.FixtureRequest, fence: CephFence, run: Run) -> Fenced
 
 
 class TestRealHearts(HeartContract):
-    pass
+    def test_every_beat_changes_the_content_also_after_a_restart(
+        self, reads: CephHearts, writes: Writes, run: Run
+    ) -> None:
+        seen = [-1]
+        for _ in range(3):
+            heart = writes(HOST)
+            for _ in range(2):
+                run(heart.beat(beat(0)))
+                before = seen[-1]
+                read_until(run, reads, lambda beats, b=before: max(counters(beats)) > b)
+                seen.append(max(counters(run(reads.read(HOST)))))
+        assert seen == sorted(set(seen))
+
+    def test_a_later_boot_counts_higher(self, reads: CephHearts, writes: Writes, run: Run) -> None:
+        run(writes(HOST).beat(beat(50_000, "boot-1")))
+        run(writes(HOST).beat(beat(1, "boot-2")))
+        found = read_until(
+            run, reads, lambda beats: all(b and b.boot_id == "boot-2" for b in beats)
+        )
+        assert min(counters(found)) > 50_000
 
 
 # --- where they are
@@ -313,7 +332,7 @@ class HeartProcess:
             self.NAME,
             [
                 "env", f"PYTHONPATH={ROOT}/operator", f"{ROOT}/.venv/bin/python", "-P",
-                "-m", "respawn.agent.heart", "--host", HOST,
+                "-m", "respawn.agent.heart",
             ],
         )  # fmt: skip
         self.supervisor.start(self.NAME)
@@ -371,7 +390,7 @@ def test_the_process_beats_as_told(
     state = ceph_insides.host(HOST).state
     assert found.servers == (HeartServer("uid-9", 4, "paused"),)
     assert Lab.open(ceph_insides.state.name).state.hosts[HOST].boot_id == found.boot_id
-    assert found.machine_id == state.machine_id.replace("-", "")
+    assert found.machine_id == state.machine_id
     begun, first = time.monotonic(), max(counters(run(reads.read(HOST))))
     time.sleep(2)
     beats = max(counters(run(reads.read(HOST)))) - first

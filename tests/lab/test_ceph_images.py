@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,11 @@ def server() -> Server:
     return Server(uid=str(uuid.uuid4()), namespace="customer-a", name="web-1")
 
 
+Hold = Callable[[str], AbstractContextManager[None]]
+
+
 @pytest.fixture
-def held(ceph_insides: Lab) -> Callable[[str], AbstractContextManager[None]]:
+def held(ceph_insides: Lab) -> Hold:
     """A librbd client on host-1, with that host's key, that has written to the image."""
 
     @contextmanager
@@ -102,7 +106,33 @@ def _written(handle: Handle, name: str) -> rbd.Image:
 
 
 class TestRealImages(ImagesContract):
-    pass
+    def test_it_does_not_grow_under_a_client(
+        self, images: CephImages, pool: Pool, server: Server, run: Run, held: Hold
+    ) -> None:
+        made = run(images.ensure_disk(server, blank(pool), pool, None))
+        with held(made.image):
+            larger = images.ensure_disk(server, blank(pool, 32 * MIB), pool, None)
+            assert self.refused(run, larger) == Reason.FOREIGN_CLIENT
+            assert run(images.ensure_disk(server, blank(pool), pool, None)) == made
+
+    def test_what_stands_in_the_way_is_told(
+        self, images: CephImages, pool: Pool, server: Server, golden: Image, run: Run
+    ) -> None:
+        disk = Disk("root", pool.name, 16 * MIB, golden.name)
+        small = replace(disk, size=4 * MIB)
+        absent = replace(golden, uid=str(uuid.uuid4()))
+        waiting = replace(golden, ready=False)
+        nowhere = replace(pool, pool="no-such-pool")
+        elsewhere = replace(pool, fsid=str(uuid.uuid4()))
+        for call, reason in (
+            (images.ensure_disk(server, small, pool, golden), Reason.IMAGE_LARGER_THAN_DISK),
+            (images.ensure_disk(server, disk, pool, absent), Reason.UNKNOWN_IMAGE),
+            (images.ensure_disk(server, disk, pool, None), Reason.UNKNOWN_IMAGE),
+            (images.ensure_disk(server, disk, pool, waiting), Reason.IMAGE_NOT_READY),
+            (images.ensure_disk(server, blank(pool), nowhere, None), Reason.UNKNOWN_POOL),
+            (images.ensure_disk(server, blank(pool), elsewhere, None), Reason.POOL_NOT_READY),
+        ):
+            assert self.refused(run, call) == reason
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from respawn.adapters.ceph.access import Access, fixed
 from respawn.adapters.ceph.beater import Beater, heart_of
@@ -77,7 +77,7 @@ class Heart:
             self._say(f"cannot tell the agent: {error}")
 
 
-def run(heart: Heart) -> None:
+def run(heart: Heart) -> NoReturn:
     """Beat until killed."""
     while True:
         due = heart.tick()
@@ -85,26 +85,26 @@ def run(heart: Heart) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`respawn heart`."""
+    """`respawn heart`. Exit code 2: its configuration cannot be used."""
     given = _parser().parse_args(arguments)
     try:
         config = configs.load(given.config)
         machine_id = machine.machine_id(config.machineID)
-    except (configs.ConfigError, machine.NoMachineId) as error:
-        print(f"respawn heart: {error}", file=sys.stderr)
+        given.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, configs.ConfigError, machine.NoMachineId) as error:
+        _say(str(error))
         return 2
-    where = fixed(Access(config.ceph_client, conffile=str(config.ceph.conf)))
-    given.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    heart = Heart(
-        Beater(where, pool=config.ceph.pool, prefix=heart_of(config.node)),
-        HeartFiles(given.run),
-        machine_id=machine_id,
-        boot_id=machine.boot_id(),
-        clock=time.monotonic,
-        say=lambda text: print(f"respawn heart: {text}", file=sys.stderr, flush=True),
+    access = Access(config.ceph_client, conffile=str(config.ceph.conf))
+    run(
+        Heart(
+            Beater(fixed(access), pool=config.ceph.pool, prefix=heart_of(config.node)),
+            HeartFiles(given.run),
+            machine_id=machine_id,
+            boot_id=machine.boot_id(),
+            clock=time.monotonic,
+            say=_say,
+        )
     )
-    run(heart)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, default=configs.DEFAULT_PATH)
     parser.add_argument("--run", type=Path, default=FOLDER, help="folder shared with the agent")
     return parser
+
+
+def _say(text: str) -> None:
+    print(f"respawn heart: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,13 +20,14 @@ from respawn.adapters.libvirt.domain_xml import DomainSettings
 from respawn.adapters.libvirt.hypervisor import LibvirtHypervisor
 from respawn.adapters.libvirt.journal import FOLDER, RunJournal
 from respawn.adapters.libvirt.machine import LibvirtHost, MachineSettings
-from respawn.adapters.system_clock import SystemClock
+from respawn.adapters.clock import SystemClock
 from respawn.agent import config as configs
 from respawn.agent import machine
 from respawn.agent.config import AgentConfig
 from respawn.agent.core import Agent, AgentPorts
 from respawn.agent.guard_server import GuardServer
 from respawn.agent.heart_files import HeartFiles
+from respawn.agent.heart_link import HeartLink
 from respawn.agent.inputs import Inputs
 
 log = logging.getLogger("respawn.agent")
@@ -46,7 +46,7 @@ class Process:
         self._ceph = HostCeph(self._ceph_access)
         self._heart = CephHeart(self._ceph_access, pool=config.ceph.pool, host=config.node)
         self._host = self._make_host()
-        self._files = HeartFiles()
+        self._clock = SystemClock()
         self._agent: Agent | None = None
 
     def _make_hypervisor(self) -> LibvirtHypervisor:
@@ -97,7 +97,7 @@ class Process:
             journal=self._journal,
             host=self._host,
             heart=self._heart,
-            clock=SystemClock(),
+            clock=self._clock,
         )
         self._agent = Agent(me, ports, {})
         inputs = Inputs(self._agent, self._client, node=self._config.node, folder=MEMORY)
@@ -115,6 +115,9 @@ class Process:
             self._ceph.close()
 
     async def _work(self, inputs: Inputs, stop: asyncio.Event) -> None:
+        link = HeartLink(
+            self.agent, HeartFiles(), self._clock, lambda: self.agent.state.timings.heartbeat
+        )
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(work)
@@ -124,31 +127,12 @@ class Process:
                     inputs.run_node(),
                     inputs.run_policy(),
                     inputs.run_pools(),
-                    self._share_with_heart(),
+                    link.run(),
                 )
             ]
             await stop.wait()
             for task in tasks:
                 task.cancel()
-
-    async def _share_with_heart(self) -> None:
-        """Hand over what the heart may say; take over that its beats were acknowledged."""
-        heard = 0.0
-        while True:
-            heartbeat = self.agent.state.timings.heartbeat
-            try:
-                self._files.hand_over(
-                    self.agent.heart_servers(), heartbeat=heartbeat, now=time.monotonic()
-                )
-            except OSError as error:
-                log.warning("cannot hand over to the heart: %s", error)
-            account = self._files.account()
-            if account is not None and (account.acknowledged or 0.0) > heard:
-                heard = account.acknowledged or 0.0
-                self.agent.on_beat(heard)
-            elif account is not None and account.error and not account.refused:
-                self.agent.on_beat_lost()
-            await asyncio.sleep(heartbeat / 2)
 
 
 async def run(config: AgentConfig) -> None:
