@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from respawn.adapters.kubernetes import codec_server
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.host_cluster import KubernetesHostCluster
 from respawn.adapters.kubernetes.leases import LeaseStore
@@ -73,10 +74,7 @@ class Host:
 
     def __init__(self, folder: Path, name: str = "host-1", boot: str = "boot-1") -> None:
         self.folder, self.name, self.boot = folder, name, boot
-        self.addresses = ("198.51.100.11",) if name == "host-1" else ("198.51.100.12",)
-        self.running: dict[str, int] = {}
-        """UID -> epoch of what it runs."""
-        self.clean = 0
+        self.addresses = (f"198.51.100.1{name[-1]}",)
 
     async def live(self, client: Client) -> None:
         """Renew, beat and report, until cancelled; the API may be away for a while."""
@@ -108,8 +106,7 @@ class Host:
         reports = [await self._see(client, body) for body in await self._placed(client)]
         wanted = HostStatus(
             registration=Registration(f"machine-{self.name}", self.boot, self.addresses),
-            clean_generation=self.clean,
-            policy_generation=1,
+            policy_generation=9,
             capacity=Capacity(cores=4, memory=8 << 30, overhead=64 << 20, machine="pc-q35-7.2"),
             servers=tuple(reports),
         )
@@ -118,8 +115,6 @@ class Host:
                 await cluster.write_host(node, wanted)
 
     async def _placed(self, client: Client) -> list[Server]:
-        from respawn.adapters.kubernetes import codec_server
-
         found, _ = await client.list_all(VIRTUAL_SERVERS, fields=f"status.node={self.name}")
         return [codec_server.decode(body) for body in found]
 
@@ -171,15 +166,15 @@ async def alive(plane: Any, host: Host) -> AsyncIterator[Host]:
                 await task
 
 
-def samples(plane: Any, all_samples: Any, folder: Path) -> None:
-    """Everything in manifests/samples; the image is a file here."""
-    content = b"a golden image" * 1000
-    (folder / "guest.raw").write_bytes(content)
-    image = all_samples.altered("ServerImage", "spec.source.file.path", str(folder / "guest.raw"))
-    image["spec"]["checksum"] = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    for kind in ("Node", "StoragePool", "RespawnPolicy"):
-        plane.kubectl("apply", "--server-side", "-f", "-", manifest=all_samples.documents[kind])
-    plane.kubectl("apply", "--server-side", "-f", "-", manifest=image)
+async def kubectl(plane: Any, *arguments: str, **more: Any) -> str:
+    """Its output; the hosts of the test live on meanwhile."""
+    done = await asyncio.to_thread(plane.kubectl, *arguments, **more)
+    return str(done.stdout)
+
+
+async def apply(plane: Any, *manifests: Any) -> None:
+    for manifest in manifests:
+        await kubectl(plane, "apply", "--server-side", "-f", "-", manifest=manifest)
 
 
 async def leader(client: Client) -> str:
@@ -235,67 +230,128 @@ def test_one_of_two_leads_and_the_other_after_it(control_plane: Any, operators: 
     control_plane.run(scenario)
 
 
-def test_a_server_from_apply_to_ready_to_gone(
-    control_plane: Any, operators: Operators, samples: Any
-) -> None:
-    _apply(control_plane, samples, operators.folder)
-
-    async def scenario(client: Client) -> None:
-        operators.start(1)
-        async with alive(control_plane, Host(operators.folder)):
-            for resource, name in (
-                (STORAGE_POOLS, "ceph"),
-                (SERVER_IMAGES, "lab-guest"),
-                (NODES, "host-1"),
-            ):
-                await becomes(lambda r=resource, n=name: client.get(r, n), ready, 15)
-            policy = await client.get(POLICIES, "default")
-            await _server_lives(client, control_plane, samples)
-            assert find_condition(policy, "Accepted") == "True"
-
-    control_plane.run(scenario)
-    print(operators.log(1))
-
-
-def find_condition(body: dict[str, Any], kind: str) -> str:
-    return next(c["status"] for c in body["status"]["conditions"] if c["type"] == kind)
-
-
-async def _server_lives(client: Client, plane: Any, samples: Any) -> None:
-    server = samples.documents["VirtualServer"]
-    plane.kubectl("apply", "--server-side", "-f", "-", manifest=samples.documents["Namespace"])
-    plane.kubectl("apply", "--server-side", "-f", "-", manifest=server)
-
-    def get() -> Awaitable[dict[str, Any]]:
-        return client.get(VIRTUAL_SERVERS, "web-1", namespace="customer-a")
-
-    body = await becomes(get, ready, 15)
-    status = body["status"]
-    assert status["node"] == status["placement"]["node"] == "host-1"
-    assert status["uuid"] == body["metadata"]["uid"]
-    assert status["placement"]["epoch"] == 1
-    assert status["observedGeneration"] == body["metadata"]["generation"]
-    assert status["addresses"] == ["203.0.113.50"]
-    again = plane.kubectl("apply", "--server-side", "-f", "-", manifest=server)
-    assert again.returncode == 0
-    assert plane.kubectl("diff", "--server-side", "-f", "-", manifest=server).stdout == ""
-    node = await becomes(
-        lambda: client.get(NODES, "host-1"), lambda b: b["status"].get("servers") == 1, 10
-    )
-    assert node["status"]["state"] == "Ready"
-    assert node["status"]["cpu"] == {"used": "1", "free": "3"}
-    told = plane.kubectl("describe", "vs", "-n", "customer-a", "web-1").stdout
-    assert "on host-1 as epoch 1" in told
-    plane.kubectl("delete", "vs", "-n", "customer-a", "web-1", "--timeout=20s")
-    with pytest.raises(NotFound):
-        await get()
-
-
-def _apply(plane: Any, all_samples: Any, folder: Path) -> None:
+def cluster(all_samples: Any, folder: Path) -> list[Any]:
+    """What a cluster is made of; the golden image is a file here."""
     content = b"a golden image" * 1000
     (folder / "guest.raw").write_bytes(content)
     image = all_samples.altered("ServerImage", "spec.source.file.path", str(folder / "guest.raw"))
     image["spec"]["checksum"] = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    parts = [all_samples.documents[kind] for kind in ("Node", "StoragePool", "RespawnPolicy")]
-    for part in (*parts, image):
-        plane.kubectl("apply", "--server-side", "-f", "-", manifest=part)
+    documents = all_samples.documents
+    return [*(documents[kind] for kind in ("Node", "StoragePool", "RespawnPolicy")), image]
+
+
+async def get_server(client: Client) -> dict[str, Any]:
+    return await client.get(VIRTUAL_SERVERS, "web-1", namespace="customer-a")
+
+
+def condition(body: dict[str, Any], kind: str) -> Any:
+    return next(c for c in body["status"]["conditions"] if c["type"] == kind)
+
+
+async def all_ready(client: Client) -> None:
+    for resource, name in ((STORAGE_POOLS, "ceph"), (SERVER_IMAGES, "lab-guest")):
+        await becomes(lambda r=resource, n=name: client.get(r, n), ready, 15)
+    await becomes(lambda: client.get(NODES, "host-1"), ready, 15)
+
+
+def test_a_server_from_apply_to_ready_to_gone(
+    control_plane: Any, operators: Operators, samples: Any
+) -> None:
+    server = samples.documents["VirtualServer"]
+
+    async def scenario(client: Client) -> None:
+        operators.start(1)
+        async with alive(control_plane, Host(operators.folder)):
+            await apply(control_plane, *cluster(samples, operators.folder))
+            await all_ready(client)
+            await apply(control_plane, samples.documents["Namespace"], server)
+            body = await becomes(lambda: get_server(client), ready, 15)
+            await shows(client, body)
+            await delete(client)
+
+    async def shows(client: Client, body: dict[str, Any]) -> None:
+        status = body["status"]
+        assert status["node"] == status["placement"]["node"] == "host-1"
+        assert status["uuid"] == body["metadata"]["uid"]
+        assert status["placement"]["epoch"] == 1
+        assert status["observedGeneration"] == body["metadata"]["generation"]
+        assert status["addresses"] == ["203.0.113.50"]
+        await apply(control_plane, server)
+        words = ("diff", "--server-side", "-f", "-")
+        assert await kubectl(control_plane, *words, manifest=server) == ""
+        node = await becomes(
+            lambda: client.get(NODES, "host-1"), lambda b: b["status"].get("servers") == 1, 10
+        )
+        assert node["status"]["state"] == "Ready"
+        assert node["status"]["cpu"] == {"used": "1", "free": "3"}
+        policy = await client.get(POLICIES, "default")
+        assert condition(policy, "Accepted")["status"] == "True"
+        assert policy["status"]["worstCaseRecovery"] == "14s"
+
+    async def delete(client: Client) -> None:
+        words = ("vs", "-n", "customer-a", "web-1")
+        told = await kubectl(control_plane, "describe", *words)
+        for sentence in ("on host-1 as epoch 1", "Placed", "Running"):
+            assert sentence in told
+        await kubectl(control_plane, "delete", *words, "--timeout=20s")
+        with pytest.raises(NotFound):
+            await get_server(client)
+        assert not list((operators.folder / "images").iterdir())
+
+    control_plane.run(scenario)
+
+
+def test_a_lost_host_is_fenced_and_its_server_comes_back_elsewhere(
+    control_plane: Any, operators: Operators, samples: Any
+) -> None:
+    other = samples.altered("Node", "metadata.name", "host-2")
+    other["metadata"]["labels"]["respawn.dev/host"] = "host-2"
+    other["spec"]["addresses"] = {
+        "management": ["192.0.2.12"],
+        "storage": ["198.51.100.12"],
+    }
+    policy = samples.altered("RespawnPolicy", "spec.timings.leaseRenew", "1s")
+    policy["spec"]["timings"] |= {"heartbeat": "500ms", "pauseAfter": "2500ms", "fenceAfter": "3s"}
+    server = samples.altered("VirtualServer", "spec.placement.preferredNodes", ["host-1"])
+
+    async def scenario(client: Client) -> None:
+        operators.start(1)
+        folder = operators.folder
+        async with alive(control_plane, Host(folder, "host-2")):
+            async with alive(control_plane, Host(folder)):
+                await apply(control_plane, *cluster(samples, folder), other, policy)
+                await all_ready(client)
+                await apply(control_plane, samples.documents["Namespace"], server)
+                await becomes(lambda: get_server(client), ready, 15)
+            lost = time.monotonic()
+            body = await becomes(lambda: get_server(client), on_host_2, 20)
+            print(f"\nback after {time.monotonic() - lost:.1f} s with fenceAfter 3 s")
+            await told(client, body)
+            async with alive(control_plane, Host(folder, boot="boot-2")):
+                await becomes(lambda: client.get(NODES, "host-1"), unfenced, 20)
+        assert (folder / "blocklist").read_text() == ""
+
+    def on_host_2(body: dict[str, Any]) -> bool:
+        return ready(body) and body["status"]["node"] == "host-2"
+
+    def unfenced(body: dict[str, Any]) -> bool:
+        return ready(body) and body["status"]["fence"]["phase"] == "OK"
+
+    async def told(client: Client, body: dict[str, Any]) -> None:
+        status = body["status"]
+        assert status["placement"]["epoch"] == 2
+        record = status["lastRecovery"]
+        assert (record["fromNode"], record["toNode"]) == ("host-1", "host-2")
+        assert (record["reason"], record["proof"]) == ("HostLost", "Fenced")
+        moments = [record[k] for k in ("lastSeen", "suspected", "decided", "fenced", "placed")]
+        assert moments == sorted(moments)
+        node = await client.get(NODES, "host-1")
+        assert node["status"]["fence"]["phase"] == "Fenced"
+        assert node["status"]["fence"]["addresses"] == ["198.51.100.11"]
+        words = ("describe", "vs", "-n", "customer-a", "web-1")
+        text = await becomes(lambda: kubectl(control_plane, *words), lambda t: "Recovered" in t, 5)
+        print(text[text.index("Events:") :])
+        assert "HostLost" in text
+        print(await kubectl(control_plane, "describe", "vnode", "host-1"))
+
+    control_plane.run(scenario)

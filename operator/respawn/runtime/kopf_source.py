@@ -15,7 +15,12 @@ import kopf
 from respawn.adapters.kubernetes.config import Endpoint
 from respawn.runtime.feed import Feed, Intake
 
-for _name, _level in {"kopf": logging.WARNING, "kopf.objects": logging.ERROR}.items():
+for _name, _level in {
+    "kopf": logging.WARNING,
+    "kopf.objects": logging.ERROR,
+    # It warns that signals are not its business in a thread.
+    "kopf._core.reactor.running": logging.ERROR,
+}.items():
     logging.getLogger(_name).setLevel(_level)
 
 

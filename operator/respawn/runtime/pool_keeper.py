@@ -22,7 +22,8 @@ from respawn.runtime.store import Store
 log = logging.getLogger(__name__)
 
 EVERY = 15.0
-"""Seconds between two looks at each pool."""
+"""Seconds between two looks at each pool, unless something changes."""
+MOMENT = 0.25
 
 
 class PoolWriter(Protocol):
@@ -44,26 +45,26 @@ class PoolKeeper:
         self._store, self._writer, self._key = store, writer, key
         self._learn, self._forget, self._library = learn, forget, library
         self._clock = clock
-        self._changed = asyncio.Event()
+        self._changed = False
         self._failures: dict[str, int] = {}
         store.pool_changed = self._note
 
     def _note(self, name: str) -> None:
         if name not in self._store.pools:
             self._forget(name)
-        self._changed.set()
+        self._changed = True
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            self._changed.clear()
+            self._changed = False
+            led, again = self._store.me.leader, self._clock.now().mono + EVERY
             pools = list(self._store.pools.values())
             await asyncio.gather(*(guarded(f"StoragePool {p.name}", self._tend(p)) for p in pools))
-            try:
-                async with asyncio.timeout(EVERY):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            while not self._changed and led == self._store.me.leader:
+                if self._clock.now().mono >= again:
+                    break
+                await self._clock.sleep(MOMENT)
 
     async def _tend(self, pool: Pool) -> None:
         try:

@@ -133,7 +133,9 @@ def about_node(before: Node, after: Node) -> Iterator[Told]:
     if (was.phase, was.generation) != (now.phase, now.generation):
         reason, message, warning = _fence(now)
         yield Told(about, reason, message, warning, key=f"{now.phase}/{now.generation}")
-    yield from about_ready(about, before.conditions, after.conditions)
+    ready = find(after.conditions, Type.READY)
+    if ready is None or ready.reason not in list(FencePhase):  # those were just told
+        yield from about_ready(about, before.conditions, after.conditions)
 
 
 def _fence(now: Fence) -> tuple[str, str, bool]:
