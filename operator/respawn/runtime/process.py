@@ -60,9 +60,20 @@ PARTING = 1.0
 class Storage(Library, Protocol):
     """Ceph behind the ports: a CephSide."""
 
-    images: Images
-    fence: FencePort
-    hearts: HeartReads
+    @property
+    def images(self) -> Images:
+        """Disks."""
+        ...
+
+    @property
+    def fence(self) -> FencePort:
+        """The blocklist."""
+        ...
+
+    @property
+    def hearts(self) -> HeartReads:
+        """Signs of life in Ceph."""
+        ...
 
     def learn(self, pool: Pool, key: str) -> None:
         """A pool, and its client's key."""

@@ -18,7 +18,7 @@ _ALIVE = {errno.ECONNREFUSED, errno.ECONNRESET}
 
 
 class LibvirtWitness:
-    """Asks libvirtd over TLS and the kernels' TCP, all at once. `pki` has our client certificate."""
+    """Asks libvirtd over TLS and the kernels' TCP, all at once. `pki` has our certificate."""
 
     def __init__(self, pki: Path | None) -> None:
         self._pki = pki
