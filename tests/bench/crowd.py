@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +91,7 @@ def by_hand(lab: LabTool, xml: str) -> list[float]:
         *("ceph", "auth", "caps", f"client.{CLIENT}", "mon", "profile rbd"),
         *("osd", f"profile rbd pool={POOL}"),
     )
-    scripts = {host: "" for host in OTHERS}
+    scripts = dict.fromkeys(OTHERS, "")
     for number in range(COUNT):
         host = OTHERS[number % len(OTHERS)]
         lab.on(host, "tee", f"/run/byhand-{number}.xml", stdin=foreign(xml, number))
@@ -103,7 +102,6 @@ def by_hand(lab: LabTool, xml: str) -> list[float]:
     times = sorted((moment(d["startedAt"]) - begun).total_seconds() for d in lab.domains())
     for domain in lab.domains():
         lab.on(domain["host"], "virsh", "-q", "destroy", domain["domain"])
-    time.sleep(0)
     return times
 
 

@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,7 @@ def lose_host(lab: LabTool) -> dict[str, float]:
     (qemu,) = [d for d in lab.domains() if d["name"] == NAME]
     at = {key: moment(told[key]) for key in ("decided", "fenced", "placed")}
     marks = [begun, at["decided"], at["fenced"], at["placed"], moment(qemu["startedAt"]), first]
-    spans = [
-        (later - earlier).total_seconds() for earlier, later in zip(marks, marks[1:], strict=False)
-    ]
+    spans = [(later - earlier).total_seconds() for earlier, later in pairwise(marks)]
     lab("host", "power-on", host)
     eventually(f"{host} is back", lambda: node_ready(lab, host), 120)
     sample = dict(zip(PHASES, spans, strict=True))

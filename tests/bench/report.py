@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 PHASES = ("detect", "fence", "place", "create", "boot")
 COLOURS = ("#6b7280", "#dc2626", "#2563eb", "#7c3aed", "#16a34a")
