@@ -60,9 +60,12 @@ PARTING = 1.0
 class Storage(Library, Protocol):
     """Ceph behind the ports: a CephSide."""
 
-    images: Images
-    fence: FencePort
-    hearts: HeartReads
+    @property
+    def images(self) -> Images: ...
+    @property
+    def fence(self) -> FencePort: ...
+    @property
+    def hearts(self) -> HeartReads: ...
 
     def learn(self, pool: Pool, key: str) -> None:
         """A pool, and its client's key."""
