@@ -17,7 +17,7 @@ from respawn.model.conditions import Reason
 from respawn.model.policy import FAST, Policy
 from respawn.model.server import RunPolicy
 
-WILD = 120.0
+WILD = 240.0
 """Virtual seconds of faults."""
 PEACE = 240.0
 """Virtual seconds in which everything must be well again."""
@@ -81,7 +81,7 @@ class Chaos:
             self.power, self.power, self.cut, self.cut, self.heal, self.heal, self.freeze,
             self.kill_agent, self.kill_qemu, self.kill_operator, self.freeze_operator,
             self.busy_libvirt, self.toggle, self.delete, self.new_server, self.stall_api,
-            self.stall_ceph, self.cut_operator,
+            self.stall_ceph, self.cut_operator, self.mend, self.mend,
         ]  # fmt: skip
 
     def host(self) -> SimHost:
@@ -182,6 +182,14 @@ class Chaos:
         plane = self.rng.choice(PLANES)
         self.lab.cut(operator.name, plane)
         self.later(self.rng.uniform(0.5, 20), lambda: self.lab.heal(operator.name, plane))
+
+    def mend(self) -> None:
+        """People repair things: every host is on and reachable, for now."""
+        for host in self.lab.hosts.values():
+            self.lab.heal(host.name)
+            if not host.on:
+                self.lab.power_on(host.name)
+                self.spoil(host)
 
     async def peace(self) -> None:
         """Everything healed: every server must run, or rest, or be gone, by itself."""

@@ -56,13 +56,13 @@ class FakeLibvirt:
         self.guest_ignores_acpi = False
         self.writes_in_flight = False
         self._pid = 1000
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # ordered, unlike a set
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         """Work of the host itself: nobody's death but the host's ends it."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda t: self._tasks.pop(t, None))
         return task
 
     async def call(

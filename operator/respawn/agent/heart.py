@@ -5,15 +5,15 @@ signal; whatever Ceph does, it tries again at the next beat.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from respawn.adapters.ceph.access import Access, fixed
 from respawn.adapters.ceph.beater import Beater, heart_of
+from respawn.agent import config as configs
 from respawn.agent import machine
 from respawn.agent.heart_files import FOLDER, Account, HeartFiles
 from respawn.model.sight import Beat
@@ -77,7 +77,7 @@ class Heart:
             self._say(f"cannot tell the agent: {error}")
 
 
-def run(heart: Heart) -> None:
+def run(heart: Heart) -> NoReturn:
     """Beat until killed."""
     while True:
         due = heart.tick()
@@ -85,30 +85,37 @@ def run(heart: Heart) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`respawn heart`."""
+    """`respawn heart`. Exit code 2: its configuration cannot be used."""
     given = _parser().parse_args(arguments)
-    where = fixed(Access(given.client or given.host, conffile=given.conf))
-    given.run.mkdir(parents=True, exist_ok=True)
-    heart = Heart(
-        Beater(where, pool=given.pool, prefix=heart_of(given.host)),
-        HeartFiles(given.run),
-        machine_id=machine.machine_id(),
-        boot_id=machine.boot_id(),
-        clock=time.monotonic,
-        say=lambda text: print(f"respawn heart: {text}", file=sys.stderr, flush=True),
+    try:
+        config = configs.load(given.config)
+        machine_id = machine.machine_id(config.machineID)
+        given.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, configs.ConfigError, machine.NoMachineId) as error:
+        _say(str(error))
+        return 2
+    access = Access(config.ceph_client, conffile=str(config.ceph.conf))
+    run(
+        Heart(
+            Beater(fixed(access), pool=config.ceph.pool, prefix=heart_of(config.node)),
+            HeartFiles(given.run),
+            machine_id=machine_id,
+            boot_id=machine.boot_id(),
+            clock=time.monotonic,
+            say=_say,
+        )
     )
-    run(heart)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="respawn heart", description=__doc__)
-    parser.add_argument("--host", default=os.uname().nodename, help="name of this host's Node")
-    parser.add_argument("--pool", default="vms", help="Ceph's name of the pool")
-    parser.add_argument("--client", help="cephx name without `client.`; default: the host's name")
-    parser.add_argument("--conf", default="/etc/ceph/ceph.conf", help="Ceph's configuration file")
+    parser.add_argument("--config", type=Path, default=configs.DEFAULT_PATH)
     parser.add_argument("--run", type=Path, default=FOLDER, help="folder shared with the agent")
     return parser
+
+
+def _say(text: str) -> None:
+    print(f"respawn heart: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

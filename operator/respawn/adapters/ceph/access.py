@@ -35,11 +35,13 @@ class Access:
     monitors: tuple[str, ...] = ()
     key: str = field(default="", repr=False)
     conffile: str = ""
+    keyring: str = ""
+    """A file with the key, instead of `key`."""
 
     @property
     def conf(self) -> dict[str, str]:
         """librados' options."""
-        given = {"mon_host": ",".join(self.monitors), "key": self.key}
+        given = {"mon_host": ",".join(self.monitors), "key": self.key, "keyring": self.keyring}
         return {**_CONF, **{option: value for option, value in given.items() if value}}
 
 

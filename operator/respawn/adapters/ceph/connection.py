@@ -27,12 +27,13 @@ class Connection:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"ceph-{purpose}")
         self._connector = ThreadPoolExecutor(1, thread_name_prefix=f"ceph-{purpose}-connect")
         self._handle: Handle | None = None
+        self._made: list[Handle] = []
         self._connecting: asyncio.Task[Handle] | None = None
 
     @property
     def addresses(self) -> frozenset[str]:
-        """The entity address it has now, if it is connected."""
-        return frozenset([self._handle.address] if self._handle else [])
+        """The entity addresses it has: also of handles given up that a hanging call still uses."""
+        return frozenset(handle.address for handle in self._made if not handle.ended)
 
     async def run(self, what: str, work: Callable[[Handle], T], *, deadline: float = DEADLINE) -> T:
         """Do `work` in a thread; `what` names it in errors.
@@ -76,8 +77,10 @@ class Connection:
     async def _connect(self, access: Access) -> Handle:
         loop = asyncio.get_running_loop()
         try:
-            self._handle = await loop.run_in_executor(self._connector, connect, access)
-            return self._handle
+            handle = await loop.run_in_executor(self._connector, connect, access)
+            self._made = [*(made for made in self._made if not made.ended), handle]
+            self._handle = handle
+            return handle
         finally:
             self._connecting = None
 

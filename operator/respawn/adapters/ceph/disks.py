@@ -130,15 +130,14 @@ def _make_idle(ioctx: rados.Ioctx, name: str) -> None:
 
 
 def break_lock(ioctx: rados.Ioctx, name: str, locker: Locker) -> None:
-    """Break exactly that lock; gone already is done. Raises NotFound (no image)."""
-    with errors.translated(f"break the lock of {name}"):
-        try:
-            image = rbd.Image(ioctx, name, read_only=True)
-        except rbd.ImageNotFound as error:
-            raise NotFound(f"there is no image {name}") from error
+    """Break exactly that lock; gone already, with its image or without, is done."""
+    with (
+        errors.translated(f"break the lock of {name}"),
+        contextlib.suppress(rbd.ImageNotFound),
+        rbd.Image(ioctx, name, read_only=True) as image,
+    ):
         # safety: client *and* cookie: a lock that somebody else took meanwhile stays (R7).
-        with image, contextlib.suppress(rbd.ImageNotFound):
-            image.break_lock(locker.client, locker.cookie)
+        image.break_lock(locker.client, locker.cookie)
 
 
 def trash(ioctx: rados.Ioctx, name: str, owner: str) -> None:

@@ -1,15 +1,14 @@
 """The fence: Ceph's blocklist, written by one connection and read back by another."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
-from respawn.adapters.ceph import blocklist, monitor
+from respawn.adapters.ceph import blocklist, daemons, monitor
 from respawn.adapters.ceph.access import Where
 from respawn.adapters.ceph.connection import Connection
 from respawn.adapters.ceph.handle import Handle
 from respawn.model.conditions import Reason
-from respawn.model.placement import entity_ip
 from respawn.model.storage import Entry, bans
 from respawn.ports.errors import Refused
 
@@ -46,20 +45,20 @@ class CephFence:
 
     async def _all(self, entries: Collection[Entry], operation: str) -> None:
         """Every command is waited for, also when another has failed: then the first error."""
+        commands = [_command(entry, operation) for entry in entries]
         results = await asyncio.gather(
-            *(self._one(entry, operation) for entry in entries), return_exceptions=True
+            *(self._one(fields) for fields in commands), return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _one(self, entry: Entry, operation: str) -> None:
-        fields = blocklist.command(entry, operation)
-
+    async def _one(self, fields: dict[str, Any]) -> None:
         def send(handle: Handle) -> None:
             monitor.command(handle.cluster, **fields)
 
-        await self._writer.run(f"osd blocklist {operation}", send, deadline=DEADLINE)
+        what = f"osd blocklist {fields['blocklistop']} {fields['addr']}"
+        await self._writer.run(what, send, deadline=DEADLINE)
 
     async def listing(self) -> frozenset[Entry]:
         """Every entry there is, by the second connection, begun after the call."""
@@ -78,6 +77,14 @@ class CephFence:
         await asyncio.gather(self._writer.close(), self._reader.close())
 
 
+def _command(entry: Entry, operation: str) -> dict[str, Any]:
+    try:
+        return blocklist.command(entry, operation)
+    except ValueError as error:
+        message = f"{entry.address} is no single IP address, so it cannot be fenced"
+        raise Refused(Reason.NO_ADDRESSES, message) from error
+
+
 def listing(handle: Handle) -> frozenset[Entry]:
     """Every blocklist entry there is. Blocks; any client may read it."""
     return blocklist.parse(monitor.command(handle.cluster, prefix="osd blocklist ls"))
@@ -86,26 +93,4 @@ def listing(handle: Handle) -> frozenset[Entry]:
 def infrastructure(handle: Handle) -> frozenset[str]:
     """IPs in the monitor, OSD and manager maps. Blocks."""
     maps = (monitor.answer(handle.cluster, f"{kind} dump") for kind in ("mon", "osd", "mgr"))
-    return map_addresses(maps)
-
-
-def map_addresses(maps: Iterable[Any]) -> frozenset[str]:
-    """The IPs of all daemons in maps: every `addr` of every address vector."""
-    found = (entity_ip(f"{address}/0") for part in maps for address in _addresses(part))
-    return frozenset(ip for ip in found if ip not in ("", "0.0.0.0", "::", "-"))
-
-
-#: clients in the maps (the blocklist, the mgr's own clients) are not infrastructure of itself
-_NO_DAEMONS = ("blocklist", "range_blocklist", "active_clients")
-
-
-def _addresses(part: Any) -> Iterator[str]:
-    if isinstance(part, dict):
-        if "addrvec" in part:
-            yield from (entry["addr"] for entry in part["addrvec"])
-        for key, value in part.items():
-            if key not in _NO_DAEMONS and key != "addrvec":
-                yield from _addresses(value)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _addresses(value)
+    return daemons.addresses(maps)

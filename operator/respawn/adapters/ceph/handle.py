@@ -32,6 +32,7 @@ class Handle:
         self._ioctxs: dict[tuple[str, str], rados.Ioctx] = {}
         self._users = 0
         self._retired = False
+        self._ended = threading.Event()
         self._heard_at = time.monotonic()
 
     def heard(self, code: int) -> None:
@@ -81,6 +82,11 @@ class Handle:
         """Whether it is to be used no more."""
         return self._retired
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is shut down: no watch or lock of its is left."""
+        return self._ended.is_set()
+
     def ioctx(self, pool: str, namespace: str = "") -> rados.Ioctx:
         """The I/O context of a pool; it belongs to the handle. Raises Refused: no such pool."""
         with self._lock:
@@ -104,6 +110,7 @@ class Handle:
         for ioctx in self._ioctxs.values():
             ioctx.close()
         self.cluster.shutdown()
+        self._ended.set()
 
 
 def connect(access: Access) -> Handle:
@@ -140,5 +147,7 @@ def _checked(handle: Handle) -> Handle:
 
 def entity_address(cluster: rados.Rados) -> str:
     """The client's own address, as watchers, lockers and the blocklist name it: IP:0/NONCE."""
-    address: str = cluster.get_addrs()
-    return address.strip("[]").removeprefix("v1:").removeprefix("v2:").removeprefix("any:")
+    told: str = cluster.get_addrs()
+    if told.startswith(("[v1:", "[v2:")):  # several: they share the nonce
+        told = told[1:-1].partition(",")[0]
+    return told.removeprefix("v1:").removeprefix("v2:").removeprefix("any:")

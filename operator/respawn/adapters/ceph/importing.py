@@ -6,7 +6,7 @@ renamed to `image-UID` last. A crash leaves a part that the next import throws a
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import rados
@@ -15,6 +15,7 @@ import rbd
 from respawn.adapters.ceph import clients, disks, errors, marks
 from respawn.adapters.ceph.handle import Handle
 from respawn.adapters.ceph.sources import QCOW2, Source, Stream
+from respawn.adapters.ceph.sparse import runs
 from respawn.model.conditions import Reason
 from respawn.model.storage import Image
 from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
@@ -22,9 +23,6 @@ from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
 LONGEST = 24 * 3600.0
 """Seconds after which an import is given up."""
 SECTOR = 512
-GRAIN = 64 << 10
-"""Bytes; runs of zeros of this size and alignment are not written."""
-_ZEROS = bytes(GRAIN)
 STEP = 1 << 30
 """Bytes by which an image grows whose source does not tell its size."""
 
@@ -142,17 +140,3 @@ def _verify(digest: str, order: Order) -> None:
     if order.checksum and order.checksum.removeprefix("sha256:") != digest:
         message = f"the source has sha256:{digest}, not {order.checksum}"
         raise Refused(Reason.CHECKSUM_MISMATCH, message)
-
-
-def runs(chunk: bytes) -> Iterator[tuple[int, bytes]]:
-    """(offset, bytes) of what is not zero in a chunk, in grains put together. Pure."""
-    start: int | None = None
-    for offset in range(0, len(chunk), GRAIN):
-        grain = chunk[offset : offset + GRAIN]
-        if grain != _ZEROS[: len(grain)]:
-            start = offset if start is None else start
-        elif start is not None:
-            yield start, chunk[start:offset]
-            start = None
-    if start is not None:
-        yield start, chunk[start:]

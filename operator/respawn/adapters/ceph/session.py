@@ -29,6 +29,15 @@ class _Round:
         return self.acknowledged or len(self.answers) >= self.due
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """One object's part of a beat."""
+
+    name: str
+    content: bytes
+    round: _Round
+
+
 class Session:
     """Writes beats into the places of `prefix`. Raises Unavailable when they cannot be told."""
 
@@ -36,7 +45,7 @@ class Session:
         self.handle = handle
         self._ioctx = handle.ioctx(pool, places.NAMESPACE)
         self._changed = threading.Condition()
-        self._busy: set[str] = set()
+        self._waiting: dict[str, _Write | None] = {}
         contents = look(handle, self._ioctx, places.names(prefix))
         self.places = _choose(handle, pool, contents)
         self._counter = max((_counter(raw) for raw in contents.values() if raw), default=0)
@@ -45,31 +54,40 @@ class Session:
         """Write it; returns when one object has it. Raises Shut, Unavailable."""
         self._counter = max(beat.counter, self._counter + 1)
         content = beats.encode(replace(beat, counter=self._counter))
-        with self._changed:
-            # one write at a time to each: an OSD that hangs collects no queue of old beats
-            free = [name for name in self.places if name not in self._busy]
-            self._busy.update(free)
-        this = _Round(due=len(free))
-        for name in free:
-            self._write(name, content, this)
+        this = _Round(due=len(self.places))
+        for name in self.places:
+            self._submit(_Write(name, content, this))
         with self._changed:
             self._changed.wait_for(lambda: this.over, timeout=patience)
             _judge(this)
 
-    def _write(self, name: str, content: bytes, this: _Round) -> None:
-        def answered(error: PortError | None) -> None:
-            with self._changed:
-                self._busy.discard(name)
-                this.answers.append(error)
-                self._changed.notify_all()
+    def _submit(self, write: _Write) -> None:
+        """One write at a time to each object, and only the newest waits: no queue of old beats."""
+        with self._changed:
+            if write.name in self._waiting:
+                self._waiting[write.name] = write
+                return
+            self._waiting[write.name] = None
+        self._send(write)
 
+    def _send(self, write: _Write) -> None:
         def done(code: int) -> None:
-            answered(errors.of(code, f"write {name}") if code < 0 else None)
+            self._answered(write, errors.of(code, f"write {write.name}") if code < 0 else None)
 
         try:
-            aio.write(self.handle, self._ioctx, name, content, done)
+            aio.write(self.handle, self._ioctx, write.name, write.content, done)
         except PortError as error:
-            answered(error)
+            self._answered(write, error)
+
+    def _answered(self, write: _Write, error: PortError | None) -> None:
+        with self._changed:
+            write.round.answers.append(error)
+            following = self._waiting.pop(write.name)
+            if following is not None:
+                self._waiting[write.name] = None
+            self._changed.notify_all()
+        if following is not None:
+            self._send(following)
 
 
 def _judge(this: _Round) -> None:
