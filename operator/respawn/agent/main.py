@@ -11,6 +11,7 @@ from pathlib import Path
 from respawn.adapters.ceph.access import Access, fixed
 from respawn.adapters.ceph.hearts import CephHeart
 from respawn.adapters.ceph.host import HostCeph
+from respawn.adapters.clock import SystemClock
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.config import ConfigError as KubeconfigError
 from respawn.adapters.kubernetes.config import load as load_kubeconfig
@@ -20,7 +21,6 @@ from respawn.adapters.libvirt.domain_xml import DomainSettings
 from respawn.adapters.libvirt.hypervisor import LibvirtHypervisor
 from respawn.adapters.libvirt.journal import FOLDER, RunJournal
 from respawn.adapters.libvirt.machine import LibvirtHost, MachineSettings
-from respawn.adapters.clock import SystemClock
 from respawn.agent import config as configs
 from respawn.agent import machine
 from respawn.agent.config import AgentConfig

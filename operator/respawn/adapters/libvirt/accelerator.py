@@ -5,7 +5,6 @@ import logging
 import os
 import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 log = logging.getLogger(__name__)
 KVM, EMULATED = "kvm", "qemu"
@@ -72,7 +71,7 @@ async def choose(emulator: str, configured: str | None = None, device: str = "/d
     """libvirt's domain type for this host: what is configured, else what a guest proves."""
     if configured is not None:
         return configured
-    if not os.access(device, os.R_OK | os.W_OK) or not Path(emulator).exists():
+    if not os.access(device, os.R_OK | os.W_OK):
         return EMULATED
     if await works(KVM, emulator):
         return KVM

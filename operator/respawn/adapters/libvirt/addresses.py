@@ -53,10 +53,6 @@ class GuestAddresses:
         self._memory: dict[str, _Memory] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
-    def start(self) -> None:
-        """Begin to listen."""
-        self._arp.start()
-
     def close(self) -> None:
         """Stop listening and asking."""
         self._arp.close()
@@ -88,6 +84,10 @@ class GuestAddresses:
             memory.taps, answer = await self._workers.call(lambda c: _query(c, uid), DEADLINE)
         except PortError:
             return
+        if self._memory.get(uid) is not memory:
+            return  # it has ended meanwhile
+        for interface in memory.taps:
+            self._arp.listen(interface)
         if answer is not None:
             memory.by_agent, memory.ready = agent_addresses(answer), True
         if self._told(memory) != before:

@@ -1,4 +1,10 @@
-"""One domain as libvirt tells it, looked up by UUID: a list would hang while a hook runs."""
+"""One domain as libvirt tells it, looked up by UUID.
+
+While the hook is asked about a domain, libvirt holds that domain locked: a look at it returns when
+the hook is answered, so it can never call absent what is about to start. (Such a look also keeps
+libvirt from adding other domains meanwhile: nothing should look at what it is just creating.) A list
+call would wait for every such domain; a look waits for its own only.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

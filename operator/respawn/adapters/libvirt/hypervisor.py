@@ -1,6 +1,7 @@
 """Port Hypervisor: the local libvirt and the QEMU processes of this host."""
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,11 @@ from respawn.model.server import domain_name
 from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
 from respawn.ports.hypervisor import DomainOrder
 
-LOOK_DEADLINE = 2.0
+log = logging.getLogger(__name__)
+LOOK_DEADLINE = 4.0
+"""Longer than the hook's: a look at a domain that is asked about waits until it is answered."""
+LOOKING = 8
+"""Looks side by side, so that one that waits for a hook holds up none of the others."""
 CREATE_DEADLINE = 60.0
 ORDER_DEADLINE = 5.0
 PAUSE_DEADLINE = 5.0
@@ -70,7 +75,7 @@ class LibvirtHypervisor:
         self._keyring = keyring or Path(f"/etc/ceph/ceph.client.{settings.ceph_client}.keyring")
         self._paused_by_us = Marks(folder / "paused")
         self.processes = processes or Processes()
-        self._looks = Workers(uri, "looks")
+        self._looks = Workers(uri, "looks", threads=LOOKING)
         self._orders = Workers(uri, "orders", threads=CREATING)
         self._addresses = GuestAddresses(uri, on_change)
         self._events: Events | None = None
@@ -80,12 +85,11 @@ class LibvirtHypervisor:
         self._told_by_host: set[tuple[str, int]] = set()
 
     def start(self) -> None:
-        """Listen for events and addresses; call it in the event loop."""
+        """Listen for events; call it in the event loop."""
         loop = asyncio.get_running_loop()
         self._events = Events(
             self._uri, loop, on_event=self._handle, on_connected=self._on_connected
         )
-        self._addresses.start()
 
     def close(self) -> None:
         """Let go of everything; no server is touched."""
@@ -287,8 +291,14 @@ class LibvirtHypervisor:
         name = domain_name(*this)
         call = detached(self._uri, lambda c: order(exact(c, this[0], name)))
         self._under_way[key] = call
-        call.add_done_callback(lambda _: self._under_way.pop(key, None))
+        call.add_done_callback(lambda done: self._over(key, done))
         return call
+
+    def _over(self, key: tuple[str, str, int], call: "asyncio.Future[Any]") -> None:
+        """It may end long after its caller has seen what it waited for, or given up."""
+        del self._under_way[key]
+        if not call.cancelled() and (error := call.exception()) is not None:
+            log.info("%s of %s.%s ended late: %s", *key, error)
 
     async def _until(
         self, this: tuple[str, int], wanted: DomainState, call: "asyncio.Future[Any]"

@@ -60,9 +60,15 @@ def read_offer(capabilities: str, accelerator: str) -> Offer:
     return Offer(root.findtext("machine", "q35"), usable)
 
 
-def total_memory(meminfo: str) -> int:
-    """Bytes of memory of the machine, from /proc/meminfo."""
-    line = next(line for line in meminfo.splitlines() if line.startswith("MemTotal:"))
+def boot_id(path: Path = BOOT_ID) -> str:
+    """The kernel's ID of this boot."""
+    return path.read_text().strip()
+
+
+def total_memory(path: Path = MEMORY) -> int:
+    """Bytes of memory of the machine."""
+    lines = path.read_text().splitlines()
+    line = next(line for line in lines if line.startswith("MemTotal:"))
     return int(line.split()[1]) * 1024
 
 
@@ -102,7 +108,7 @@ class LibvirtHost:
         return Identity(
             node=self._node,
             machine_id=await self._machine(),
-            boot_id=BOOT_ID.read_text().strip(),
+            boot_id=boot_id(),
             storage=tuple(sorted(self._addresses)),
         )
 
@@ -123,7 +129,7 @@ class LibvirtHost:
         offer = await self._offered()
         return Capacity(
             cores=settings.cores or os.cpu_count() or 1,
-            memory=settings.memory or total_memory(MEMORY.read_text()),
+            memory=settings.memory or total_memory(),
             reserved=settings.reserved,
             foreign=sum(q.command.memory + settings.overhead for q in foreign if q.command.memory),
             overhead=settings.overhead,
