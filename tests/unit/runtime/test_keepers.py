@@ -102,7 +102,7 @@ class Ceph:
     async def usage(self, pool: Pool) -> Usage:
         if self.usage_error is not None:
             raise self.usage_error
-        return Usage(100, 10)
+        return Usage(100 << 20, 10)
 
     async def import_image(self, image: Image, pool: Pool, progress: Progress) -> int:
         self.imports += 1
@@ -200,7 +200,8 @@ def test_a_pool_is_ready_once_its_key_is_there_and_ceph_answers() -> None:
         world.clock.mono += 15
         await until(lambda: world.store.pools["ceph"].ready)
         assert world.ceph.keys == {"ceph": "secret"}
-        assert world.store.pools["ceph"].total == 100
+        assert world.store.pools["ceph"].total == 100 << 20
+        assert world.store.pools["ceph"].used == 1 << 20
         await rounds()
         assert len(world.api.written) == 2
 
