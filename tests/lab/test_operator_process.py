@@ -38,7 +38,6 @@ pytestmark = pytest.mark.lab
 SCRIPT = Path(__file__).with_name("fake_storage.py")
 TERMS = ("--lease-duration", "3s", "--renew-deadline", "2s", "--retry-period", "500ms")
 KIND_NAMES = ",".join(f"{kind.plural}.respawn.dev" for kind in KINDS)
-ALL = (VIRTUAL_SERVERS, NODES, STORAGE_POOLS, SERVER_IMAGES, POLICIES)
 
 
 class Operators:
@@ -355,3 +354,42 @@ def test_a_lost_host_is_fenced_and_its_server_comes_back_elsewhere(
         print(await kubectl(control_plane, "describe", "vnode", "host-1"))
 
     control_plane.run(scenario)
+
+
+def test_a_frozen_api_server_costs_nobody_anything(
+    control_plane: Any, operators: Operators, samples: Any
+) -> None:
+    api_server = control_plane.processes["kube-apiserver"]
+
+    async def scenario(client: Client) -> None:
+        for index in (1, 2):
+            operators.start(index)
+        async with alive(control_plane, Host(operators.folder)):
+            await apply(control_plane, *cluster(samples, operators.folder))
+            await all_ready(client)
+            await apply(
+                control_plane, *(samples.documents[k] for k in ("Namespace", "VirtualServer"))
+            )
+            before = await becomes(lambda: get_server(client), ready, 15)
+            api_server.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(10)
+            assert [process.poll() for process in operators.processes.values()] == [None, None]
+            api_server.send_signal(signal.SIGCONT)
+            await becomes(lambda: leader(client), bool, 5)
+            await becomes(lambda: client.get(NODES, "host-1"), ready, 10)
+            after = await becomes(lambda: get_server(client), ready, 10)
+            assert after["status"]["placement"] == before["status"]["placement"]
+            node = await client.get(NODES, "host-1")
+            assert node["status"]["fence"] == {"phase": "OK", "generation": 0}
+            # And what changes now is seen, by whoever leads.
+            words = ("patch", "vs", "-n", "customer-a", "web-1", "--type=merge", "-p")
+            await kubectl(control_plane, *words, '{"spec":{"runPolicy":"Halted"}}')
+            await becomes(lambda: get_server(client), halted, 15)
+
+    def halted(body: dict[str, Any]) -> bool:
+        return ready(body) and body["status"]["phase"] == "Halted"
+
+    try:
+        control_plane.run(scenario)
+    finally:
+        api_server.send_signal(signal.SIGCONT)

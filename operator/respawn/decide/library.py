@@ -16,6 +16,7 @@ NEEDS_USER = frozenset(
     {Reason.CHECKSUM_MISMATCH, Reason.SOURCE_UNREADABLE, Reason.CREDENTIALS_MISSING}
 )
 """Only a person can change these; they are looked at again all the same."""
+MEBIBYTE = 1 << 20
 USAGE_STEP = 0.02
 """Share of a pool by which its use must change to be written again."""
 
@@ -113,7 +114,7 @@ def pool(
         message=message,
         generation=pool.generation,
     )
-    total, used = usage or (pool.total, pool.used)
+    total, used = (_whole(n) for n in usage) if usage else (pool.total, pool.used)
     known = pool.observed_generation == pool.generation and not tells_more(pool.conditions, fresh)
     if known and not _differs(pool, total, used):
         return None
@@ -124,6 +125,11 @@ def pool(
         observed_generation=pool.generation,
         conditions=merged(pool.conditions, fresh, wall),
     )
+
+
+def _whole(size: int) -> int:
+    """Whole mebibytes, rounded up: nobody reads bytes of a pool."""
+    return -(-size // MEBIBYTE) * MEBIBYTE
 
 
 def _differs(pool: Pool, total: int, used: int) -> bool:

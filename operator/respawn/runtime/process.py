@@ -61,19 +61,11 @@ class Storage(Library, Protocol):
     """Ceph behind the ports: a CephSide."""
 
     @property
-    def images(self) -> Images:
-        """Disks."""
-        ...
-
+    def images(self) -> Images: ...
     @property
-    def fence(self) -> FencePort:
-        """The blocklist."""
-        ...
-
+    def fence(self) -> FencePort: ...
     @property
-    def hearts(self) -> HeartReads:
-        """Signs of life in Ceph."""
-        ...
+    def hearts(self) -> HeartReads: ...
 
     def learn(self, pool: Pool, key: str) -> None:
         """A pool, and its client's key."""

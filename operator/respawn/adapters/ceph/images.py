@@ -163,12 +163,11 @@ class CephImages:
 
         def work(handle: Handle) -> Usage:
             handle.ioctx(_checked(handle, pool).pool)
-            stats = next(
-                found["stats"]
-                for found in monitor.answer(handle.cluster, "df")["pools"]
-                if found["name"] == pool.pool
-            )
-            return Usage(stats["stored"] + stats["max_avail"], stats["stored"])
+            told = monitor.answer(handle.cluster, "df")["pools"]
+            mine = [found["stats"] for found in told if found["name"] == pool.pool]
+            if not mine:  # Ceph counts a new pool only after a moment
+                return Usage(0, 0)
+            return Usage(mine[0]["stored"] + mine[0]["max_avail"], mine[0]["stored"])
 
         return await self._look.run(f"read usage of {pool.pool}", work, deadline=LOOKING)
 
