@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from respawn.adapters.kubernetes import codec_node, codec_policy, codec_server, codec_storage
 from respawn.adapters.kubernetes.client import Client
+from respawn.adapters.kubernetes.codec_base import Malformed
 from respawn.adapters.kubernetes.resources import (
     NODES,
     POLICIES,
@@ -26,7 +27,6 @@ from respawn.adapters.kubernetes.watch import Change, Snapshot, watch
 from respawn.agent.core import Agent
 from respawn.agent.guard_server import publish_pools
 from respawn.model.policy import Policy, Timings
-from respawn.model.storage import Pool
 
 log = logging.getLogger(__name__)
 SILENCE = 75.0
@@ -41,6 +41,7 @@ class Inputs:
         self._agent, self._client, self._node = agent, client, node
         self._memory = Memory(folder)
         self._servers: dict[str, str] = {}
+        self._bodies: dict[str, Mapping[str, Any]] = {}
 
     def recall(self) -> None:
         """Go on with what was known before this process: an agent that starts while the API is
@@ -48,7 +49,8 @@ class Inputs:
         known = self._memory.policy()
         if known is not None:
             self._agent.on_policy(*known)
-        self._take_pools(self._memory.pools())
+        self._bodies = self._memory.pools()
+        self._take_pools()
 
     async def run_servers(self) -> None:
         """Servers that are placed here."""
@@ -108,23 +110,22 @@ class Inputs:
 
     async def run_pools(self) -> None:
         """The StoragePools: how to reach them, and which images are ours."""
-        known: dict[str, Pool] = {}
         async with aclosing(self._follow(STORAGE_POOLS, "")) as events:
             async for event in events:
                 if isinstance(event, Snapshot):
-                    known.clear()
+                    self._bodies.clear()
                 for body in _bodies(event):
-                    pool = _understood(codec_storage.decode_pool, body)
-                    if pool is not None:
-                        known[pool.name] = pool
+                    self._bodies[body["metadata"]["name"]] = body
                 if isinstance(event, Change) and event.type == "DELETED":
-                    known.pop(event.object["metadata"]["name"], None)
-                self._take_pools(known)
-                self._memory.keep_pools(known)
+                    self._bodies.pop(event.object["metadata"]["name"], None)
+                self._take_pools()
+                self._memory.keep_pools(self._bodies)
 
-    def _take_pools(self, pools: Mapping[str, Pool]) -> None:
+    def _take_pools(self) -> None:
+        found = (_understood(codec_storage.decode_pool, body) for body in self._bodies.values())
+        pools = {pool.name: pool for pool in found if pool is not None}
         if pools:
-            self._agent.pools = dict(pools)
+            self._agent.pools = pools
             publish_pools(frozenset(pool.pool for pool in pools.values()))
             self._agent.wake_all()
 
@@ -143,7 +144,7 @@ def _bodies(event: object) -> tuple[Mapping[str, Any], ...]:
 def _understood(decode: Callable[[Mapping[str, Any]], T], body: Mapping[str, Any]) -> T | None:
     try:
         return decode(body)
-    except (KeyError, TypeError, ValueError) as error:
+    except (Malformed, KeyError, TypeError, ValueError) as error:
         log.error("cannot understand %s: %s", body.get("metadata", {}).get("name"), error)
         return None
 
@@ -166,15 +167,13 @@ class Memory:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def keep_pools(self, pools: Mapping[str, Pool]) -> None:
-        """Remember the objects as they are."""
-        _replace(self._pools, {n: codec_storage.encode_pool(p) for n, p in pools.items()})
+    def keep_pools(self, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        """Remember the objects as they are in the API."""
+        _replace(self._pools, bodies)
 
-    def pools(self) -> dict[str, Pool]:
-        """The pools known last."""
-        bodies = _read(self._pools).items()
-        found = {name: _understood(codec_storage.decode_pool, body) for name, body in bodies}
-        return {name: pool for name, pool in found.items() if pool is not None}
+    def pools(self) -> dict[str, Mapping[str, Any]]:
+        """The objects known last."""
+        return {n: body for n, body in _read(self._pools).items() if isinstance(body, dict)}
 
 
 def _replace(path: Path, content: Mapping[str, Any]) -> None:
