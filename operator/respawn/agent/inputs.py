@@ -27,6 +27,7 @@ from respawn.agent.core import Agent
 from respawn.agent.guard_server import publish_pools
 from respawn.model.policy import Policy, Timings
 from respawn.model.storage import Pool
+from respawn.ports.errors import Refused
 
 log = logging.getLogger(__name__)
 SILENCE = 75.0
@@ -108,18 +109,16 @@ class Inputs:
 
     async def run_pools(self) -> None:
         """The StoragePools: how to reach them, and which images are ours."""
-        known: dict[str, Pool] = {}
+        known: dict[str, Mapping[str, Any]] = {}
         async with aclosing(self._follow(STORAGE_POOLS, "")) as events:
             async for event in events:
                 if isinstance(event, Snapshot):
                     known.clear()
                 for body in _bodies(event):
-                    pool = _understood(codec_storage.decode_pool, body)
-                    if pool is not None:
-                        known[pool.name] = pool
+                    known[body["metadata"]["name"]] = body
                 if isinstance(event, Change) and event.type == "DELETED":
                     known.pop(event.object["metadata"]["name"], None)
-                self._take_pools(known)
+                self._take_pools(_pools(known))
                 self._memory.keep_pools(known)
 
     def _take_pools(self, pools: Mapping[str, Pool]) -> None:
@@ -140,10 +139,16 @@ def _bodies(event: object) -> tuple[Mapping[str, Any], ...]:
     return ()
 
 
+def _pools(bodies: Mapping[str, Mapping[str, Any]]) -> dict[str, Pool]:
+    """Those that can be understood, by name."""
+    found = (_understood(codec_storage.decode_pool, body) for body in bodies.values())
+    return {pool.name: pool for pool in found if pool is not None}
+
+
 def _understood(decode: Callable[[Mapping[str, Any]], T], body: Mapping[str, Any]) -> T | None:
     try:
         return decode(body)
-    except (KeyError, TypeError, ValueError) as error:
+    except (Refused, KeyError, TypeError, ValueError) as error:
         log.error("cannot understand %s: %s", body.get("metadata", {}).get("name"), error)
         return None
 
@@ -166,15 +171,13 @@ class Memory:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def keep_pools(self, pools: Mapping[str, Pool]) -> None:
-        """Remember the objects as they are."""
-        _replace(self._pools, {n: codec_storage.encode_pool(p) for n, p in pools.items()})
+    def keep_pools(self, bodies: Mapping[str, Mapping[str, Any]]) -> None:
+        """Remember the objects, by name, as the API told them."""
+        _replace(self._pools, bodies)
 
     def pools(self) -> dict[str, Pool]:
-        """The pools known last."""
-        bodies = _read(self._pools).items()
-        found = {name: _understood(codec_storage.decode_pool, body) for name, body in bodies}
-        return {name: pool for name, pool in found.items() if pool is not None}
+        """The pools known last, as far as they can be understood."""
+        return _pools(_read(self._pools))
 
 
 def _replace(path: Path, content: Mapping[str, Any]) -> None:
