@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from respawn.adapters.kubernetes import codec_node, codec_policy, codec_server, codec_storage
 from respawn.adapters.kubernetes.client import Client
-from respawn.adapters.kubernetes.codec_base import Malformed
 from respawn.adapters.kubernetes.resources import (
     NODES,
     POLICIES,
@@ -27,6 +26,8 @@ from respawn.adapters.kubernetes.watch import Change, Snapshot, watch
 from respawn.agent.core import Agent
 from respawn.agent.guard_server import publish_pools
 from respawn.model.policy import Policy, Timings
+from respawn.model.storage import Pool
+from respawn.ports.errors import Refused
 
 log = logging.getLogger(__name__)
 SILENCE = 75.0
@@ -41,7 +42,6 @@ class Inputs:
         self._agent, self._client, self._node = agent, client, node
         self._memory = Memory(folder)
         self._servers: dict[str, str] = {}
-        self._bodies: dict[str, Mapping[str, Any]] = {}
 
     def recall(self) -> None:
         """Go on with what was known before this process: an agent that starts while the API is
@@ -49,8 +49,7 @@ class Inputs:
         known = self._memory.policy()
         if known is not None:
             self._agent.on_policy(*known)
-        self._bodies = self._memory.pools()
-        self._take_pools()
+        self._take_pools(self._memory.pools())
 
     async def run_servers(self) -> None:
         """Servers that are placed here."""
@@ -110,22 +109,21 @@ class Inputs:
 
     async def run_pools(self) -> None:
         """The StoragePools: how to reach them, and which images are ours."""
+        known: dict[str, Mapping[str, Any]] = {}
         async with aclosing(self._follow(STORAGE_POOLS, "")) as events:
             async for event in events:
                 if isinstance(event, Snapshot):
-                    self._bodies.clear()
+                    known.clear()
                 for body in _bodies(event):
-                    self._bodies[body["metadata"]["name"]] = body
+                    known[body["metadata"]["name"]] = body
                 if isinstance(event, Change) and event.type == "DELETED":
-                    self._bodies.pop(event.object["metadata"]["name"], None)
-                self._take_pools()
-                self._memory.keep_pools(self._bodies)
+                    known.pop(event.object["metadata"]["name"], None)
+                self._take_pools(_pools(known))
+                self._memory.keep_pools(known)
 
-    def _take_pools(self) -> None:
-        found = (_understood(codec_storage.decode_pool, body) for body in self._bodies.values())
-        pools = {pool.name: pool for pool in found if pool is not None}
+    def _take_pools(self, pools: Mapping[str, Pool]) -> None:
         if pools:
-            self._agent.pools = pools
+            self._agent.pools = dict(pools)
             publish_pools(frozenset(pool.pool for pool in pools.values()))
             self._agent.wake_all()
 
@@ -141,10 +139,16 @@ def _bodies(event: object) -> tuple[Mapping[str, Any], ...]:
     return ()
 
 
+def _pools(bodies: Mapping[str, Mapping[str, Any]]) -> dict[str, Pool]:
+    """Those that can be understood, by name."""
+    found = (_understood(codec_storage.decode_pool, body) for body in bodies.values())
+    return {pool.name: pool for pool in found if pool is not None}
+
+
 def _understood(decode: Callable[[Mapping[str, Any]], T], body: Mapping[str, Any]) -> T | None:
     try:
         return decode(body)
-    except (Malformed, KeyError, TypeError, ValueError) as error:
+    except (Refused, KeyError, TypeError, ValueError) as error:
         log.error("cannot understand %s: %s", body.get("metadata", {}).get("name"), error)
         return None
 
@@ -168,12 +172,12 @@ class Memory:
             return None
 
     def keep_pools(self, bodies: Mapping[str, Mapping[str, Any]]) -> None:
-        """Remember the objects as they are in the API."""
+        """Remember the objects, by name, as the API told them."""
         _replace(self._pools, bodies)
 
-    def pools(self) -> dict[str, Mapping[str, Any]]:
-        """The objects known last."""
-        return {n: body for n, body in _read(self._pools).items() if isinstance(body, dict)}
+    def pools(self) -> dict[str, Pool]:
+        """The pools known last, as far as they can be understood."""
+        return _pools(_read(self._pools))
 
 
 def _replace(path: Path, content: Mapping[str, Any]) -> None:
