@@ -306,6 +306,25 @@ async def frozen_host_is_fenced_late_and_never_writes_again(lab: Lab) -> None:
 
 
 @story()
+async def host_without_storage_is_fenced_late(lab: Lab) -> None:
+    """Its agent says so itself: nothing for storageLostAfter, then fenced and restarted."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    lab.cut(lost, "storage")
+    await lab.rest(30)
+    lab.heal(lost, "storage")
+    await lab.rest(30)
+    assert epochs(lab, uid) == [1] and lab.node(lost).fence.generation == 0
+    lab.cut(lost, "storage")
+    took = await lab.until(lambda: lab.where(uid) not in (None, lost), 90, "runs elsewhere")
+    assert 58 < took < 65, took
+    record = lab.get(uid).status.recovery
+    assert record is not None and record.reason == Reason.STORAGE_LOST
+    lab.heal(lost)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 30, "rejoined")
+
+
+@story()
 async def server_without_recovery_waits_for_its_host(lab: Lab) -> None:
     """recovery None: it is not started elsewhere, and starts when its host is back."""
     (uid,) = await running(lab, "web-1", recovery=RecoveryMode.NONE)
