@@ -20,9 +20,9 @@ BY_LIBVIRT = [
     *("-machine", "pc-q35-7.2,usb=off,dump-guest-core=off,memory-backend=pc.ram"),
     *("-m", "size=131072k", "-uuid", UID, "-no-user-config", "-nodefaults"),
     "-blockdev",
-    '{"driver":"rbd","pool":"vms","image":"vs-%s-root","server":[{"host":"198.51.100.1",'
-    '"port":"3300"}],"user":"host-1","auth-client-required":["cephx","none"],"key-secret":'
-    '"libvirt-3-storage-auth-secret0","node-name":"libvirt-3-storage"}' % UID,
+    '{"driver":"rbd","pool":"vms","image":"vs-8d6c8f62-37b8-4f7c-9f0a-3a1c5c1e9a01-root","server"'
+    ':[{"host":"198.51.100.1","port":"3300"}],"user":"host-1","auth-client-required":["cephx",'
+    '"none"],"key-secret":"libvirt-3-storage-auth-secret0","node-name":"libvirt-3-storage"}',
     *("-device", '{"driver":"virtio-blk-pci","bus":"pci.2","drive":"libvirt-3-format"}'),
 ]
 
