@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import ipaddress
 import json
 import os
-import re
-import socket
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import rados
 import rbd
 
-from labkit import names
+from labkit import blocklists, names
 from labkit.errors import LabError
 from labkit.lab import Lab
 
 CLONE_NEWNET = 0x40000000
-_ADDRESS = re.compile(r"(?P<ip>[0-9.]+):(?P<port>\d+)/(?P<nonce>\d+)")
 
 
-def enter_network(lab: Lab, network: str) -> None:
-    """Move this thread, and the threads it starts, into one of the lab's networks, for good."""
-    fd = os.open(f"/proc/{lab.pid}/root/run/netns/{network}", os.O_RDONLY)
+@contextlib.contextmanager
+def inside_network(lab: Lab, network: str) -> Iterator[None]:
+    """Move this thread, and the threads it starts, into one of the lab's networks for a while."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(fd, CLONE_NEWNET):
-            raise LabError(f"cannot enter the network {network}: {os.strerror(ctypes.get_errno())}")
+        away = os.open(f"/proc/{lab.pid}/root/run/netns/{network}", os.O_RDONLY)
+        try:
+            _set_network(away)
+        finally:
+            os.close(away)
+        try:
+            yield
+        finally:
+            _set_network(home)
     finally:
-        os.close(fd)
+        os.close(home)
+
+
+def _set_network(fd: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, CLONE_NEWNET):
+        raise LabError(f"cannot change the network: {os.strerror(ctypes.get_errno())}")
 
 
 @dataclass
@@ -46,7 +54,12 @@ class View:
 @contextlib.contextmanager
 def pool(lab: Lab) -> Iterator[View]:
     """The pool `vms`, as the administrator; raises LabError when Ceph does not answer."""
-    enter_network(lab, "ceph")
+    with inside_network(lab, "ceph"), _connected(lab) as view:
+        yield view
+
+
+@contextlib.contextmanager
+def _connected(lab: Lab) -> Iterator[View]:
     handle = rados.Rados(
         conffile=str(lab.folder.ceph / "ceph.conf"),
         rados_id="admin",
@@ -73,42 +86,7 @@ def blocklist(view: View) -> list[str]:
     code, out, error = view.cluster.mon_command(command, b"")
     if code:
         raise LabError(f"osd blocklist ls: {error}")
-    return parse_blocklist(out.decode())
-
-
-def parse_blocklist(text: str) -> list[str]:
-    """The answer is two JSON arrays behind one another: single entries, then ranges."""
-    decoder, found, text = json.JSONDecoder(), [], text.strip()
-    while text:
-        array, end = decoder.raw_decode(text)
-        found += [entry.get("addr") or entry.get("range") for entry in array]
-        text = text[end:].strip()
-    return found
-
-
-def address_blocked(entries: list[str], address: str) -> bool:
-    """Whether a whole address is shut out, by `ip:0/0` or by a range."""
-    if f"{address}:0/0" in entries:
-        return True
-    ranges = [e.removeprefix("cidr:") for e in entries if e.startswith("cidr:")]
-    return any(_in_range(entry, address) for entry in ranges)
-
-
-def _in_range(entry: str, address: str) -> bool:
-    ip, _, bits = entry.partition("/")
-    network = ipaddress.ip_network(f"{ip.rpartition(':')[0]}/{bits}", strict=False)
-    return ipaddress.ip_address(address) in network
-
-
-def blocked_nonces(entries: list[str], address: str) -> set[int]:
-    matches = [m for m in map(_ADDRESS.match, entries) if m]
-    return {int(m["nonce"]) for m in matches if m["ip"] == address and m["nonce"] != "0"}
-
-
-def nonce_of(address: str) -> tuple[str, int] | None:
-    """`198.51.100.11:0/123` -> (198.51.100.11, 123)."""
-    match = _ADDRESS.match(address)
-    return (match["ip"], int(match["nonce"])) if match else None
+    return blocklists.parse(out.decode())
 
 
 @dataclass
@@ -117,43 +95,29 @@ class ImageClients:
 
     watchers: list[str] = field(default_factory=list)
     lockers: list[dict[str, str]] = field(default_factory=list)
+    cookies: list[tuple[str, int]] = field(default_factory=list)
+    """(address, cookie) of both: a cookie is an address in the memory of the client's process."""
 
 
 def clients(view: View, image: str) -> ImageClients:
     """Read-only: a write-open would add a watcher of our own."""
     with rbd.Image(view.ioctx, image, read_only=True) as opened:
-        watchers = [w["addr"] for w in opened.watchers_list()]
-        lockers = opened.list_lockers() or {}
+        watchers = list(opened.watchers_list())
+        lockers = (opened.list_lockers() or {}).get("lockers", [])
+    cookies = [(w["addr"], int(w["cookie"])) for w in watchers]
+    for _, cookie, address in lockers:
+        number = cookie.removeprefix("auto ")  # an exclusive lock's, named after its watch
+        if number.isdigit():
+            cookies.append((address, int(number)))
     return ImageClients(
-        watchers=watchers,
+        watchers=[w["addr"] for w in watchers],
         lockers=[
             {"client": client, "cookie": cookie, "address": address}
-            for client, cookie, address in lockers.get("lockers", [])
+            for client, cookie, address in lockers
         ],
+        cookies=cookies,
     )
 
 
 def image_names(view: View) -> list[str]:
     return list(rbd.RBD().list(view.ioctx))
-
-
-def monitor_sessions(lab: Lab) -> dict[tuple[str, int], int]:
-    """(address, local TCP port) -> nonce of every client that the monitor knows."""
-    path = lab.folder.ceph / "run/ceph-mon.a.asok"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asok:
-        asok.settimeout(5)
-        try:
-            asok.connect(str(path))
-            asok.sendall(b'{"prefix": "sessions"}\0')
-            (length,) = struct.unpack(">I", asok.recv(4, socket.MSG_WAITALL))
-            sessions = json.loads(asok.recv(length, socket.MSG_WAITALL))
-        except (OSError, struct.error, ValueError) as error:
-            raise LabError(f"the monitor does not tell its sessions: {error}") from error
-    found = {}
-    for session in sessions:
-        ip, _, port = session["socket_addr"]["addr"].rpartition(":")
-        if not port.isdigit():
-            continue  # the monitor's own session has no socket
-        for entry in session["addrs"]["addrvec"]:
-            found[ip, int(port)] = int(entry["nonce"])
-    return found

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 
-from labkit import ceph, controlplane, faults, names
-from labkit import lab as labs
+from labkit import ceph, controlplane, faults, lifecycle, names
 from labkit.cli import Order
 from labkit.errors import Unknown
-from labkit.lab import Lab
+from labkit.lab import Lab, require_root
 from labkit.names import MAX_HOSTS, MAX_OPERATORS
+from labkit.namespaces import Inside, in_network
 from labkit.progress import say
 from labkit.state import Folder
 
@@ -24,7 +24,7 @@ def run(order: Order) -> int:
     command = COMMANDS.get(order.words[0])
     if command is None:
         raise Unknown(f"unknown command '{order.words[0]}': see hack/lab --help")
-    labs.require_root()
+    require_root()
     return command(order) or 0
 
 
@@ -51,7 +51,7 @@ def up(order: Order) -> None:
     with folder.locked():
         if folder.exists():
             _refuse_other_shape(order, folder)
-        labs.up(
+        lifecycle.up(
             order.lab,
             hosts=hosts,
             operators=operators,
@@ -91,7 +91,7 @@ def down(order: Order) -> None:
     _only(order, 0, "down")
     folder = Folder(order.lab)
     with folder.locked():
-        if not labs.down(order.lab):
+        if not lifecycle.down(order.lab):
             say(f"there is no lab '{order.lab}': nothing to take down")
 
 
@@ -167,7 +167,7 @@ def _host_exec(order: Order, name: str, more: list[str]) -> None:
     if not command:
         raise Unknown("usage: hack/lab host exec HOST -- CMD…")
     pid = lab.host(name).on()
-    labs.Inside(pid).replace_self(command)
+    Inside(pid).replace_self(command)
 
 
 def switch(order: Order) -> None:
@@ -210,7 +210,7 @@ def ceph_orders(order: Order) -> int | None:
         if not command:
             raise Unknown("usage: hack/lab ceph exec -- CMD…")
         os.environ["CEPH_CONF"] = str(lab.folder.ceph / "ceph.conf")
-        lab.inside.replace_self([*labs.in_network("ceph"), *command])
+        lab.inside.replace_self([*in_network("ceph"), *command])
     verb, daemon = _only(order, 2, "ceph stop|start|freeze|thaw mon.a|mgr.x|osd.N|all")
     if daemon != "all" and daemon not in names.CEPH_DAEMONS:
         raise Unknown(f"no Ceph daemon '{daemon}': {', '.join(names.CEPH_DAEMONS)}, all")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from labkit import network
+from labkit import install, network
 from labkit.errors import LabError, Unknown
 from labkit.host import Host, new_state
 from labkit.lab import Lab
@@ -59,12 +59,16 @@ def add(lab: Lab, name: str) -> None:
     lab.folder.save(lab.state)
     machine = lab.host(name)
     machine.write_files(lab.authority())
+    if not lab.state.bare:
+        install.apply(lab, [install.node(machine)])
     machine.power_on()
 
 
 def remove(lab: Lab, machine: Host) -> None:
     """The host is powered off and taken out of the rack: it never comes back."""
     machine.power_off()
+    if not lab.state.bare:
+        install.remove_node(lab, machine.name)
     machine.erase()
     del lab.state.hosts[machine.name]
     lab.folder.save(lab.state)

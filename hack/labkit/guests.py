@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import subprocess
+from pathlib import Path
 
 import rbd
 
@@ -22,6 +23,8 @@ from labkit.lab import Lab
 from labkit.names import ServerName
 
 ORDERS = ("kill", "panic", "poweroff", "reboot")
+#: a guest that has just booted may still be asking for its address
+ANSWER_PATIENCE_S = 20.0
 
 
 class Guest:
@@ -44,8 +47,20 @@ class Guest:
             return str(self.object["metadata"]["uid"])
         for qemu in self.qemus:
             if qemu.uid:
-                return qemu.uid
+                return self._remember(qemu.uid)
+        if self._memory.exists():
+            return self._memory.read_text()
         raise Unknown(f"no server {self.name}: neither an object nor a QEMU bears that name")
+
+    @property
+    def _memory(self) -> Path:
+        """Where the UID of a server without an object is kept, for when its QEMU is gone."""
+        return self.lab.folder / f"names/{self.name.namespace}_{self.name.name}"
+
+    def _remember(self, uid: str) -> str:
+        self._memory.parent.mkdir(exist_ok=True)
+        self._memory.write_text(uid)
+        return uid
 
     def macs(self) -> list[str]:
         found = [mac for qemu in self.qemus for mac in qemu.macs]
@@ -130,9 +145,9 @@ def order(lab: Lab, verb: str, name: ServerName) -> None:
             _kill(qemu.pid)
         return
     address = guest.address()
-    cephview.enter_network(lab, "tenant")
     try:
-        guestctl.order(address, verb, server=guest.uid)
+        with cephview.inside_network(lab, "tenant"):
+            guestctl.order(address, verb, server=guest.uid, timeout=ANSWER_PATIENCE_S)
     except guestctl.GuestError as error:
         raise LabError(str(error)) from error
 
@@ -154,5 +169,5 @@ def _kill(pid: int) -> None:
 def ping(lab: Lab, name: ServerName, seconds: int) -> dict:
     """The answer of `hack/lab ping`."""
     address = Guest(lab, name).address()
-    cephview.enter_network(lab, "tenant")
-    return dict(pinger.ping(address, float(seconds)))
+    with cephview.inside_network(lab, "tenant"):
+        return dict(pinger.ping(address, float(seconds)))

@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from labkit import ceph, controlplane, names, network
+import yaml
+
+from labkit import ceph, controlplane, names, network, product
 from labkit.errors import LabError, Unknown
 from labkit.namespaces import HERE, Inside, nice, pid_inside, unshared
 from labkit.pki import Authority
@@ -108,6 +110,10 @@ class Host:
         controlplane.write_kubeconfig(
             self.folder, etc / "respawn/kubeconfig", controlplane.plane_url(), self.name, agent
         )
+        config = product.agent_config(self.name, self.state.machine_id)
+        (etc / "respawn/agent.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        if not self.lab_state.bare:
+            product.install_hook(etc / "libvirt/hooks")
 
     def _copy_pki(self, source: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,14 +122,11 @@ class Host:
         target.chmod(0o600 if target.name.endswith("key.pem") else 0o644)
 
     def _libvirtd_conf(self, management: str) -> str:
-        allowed = ", ".join(
-            f'"O=respawn-lab,CN={cn}"' for cn in ["operator", *map(str, self.lab_state.hosts)]
-        )
         return f"""listen_tls = 1
 listen_tcp = 0
 listen_addr = "{management}"
 tls_no_verify_certificate = 0
-tls_allowed_dn_list = [{allowed}]
+tls_allowed_dn_list = ["O=respawn-lab,CN=operator", "O=respawn-lab,CN=host-*"]
 host_uuid = "{self.state.machine_id}"
 unix_sock_group = "root"
 unix_sock_ro_perms = "0700"
@@ -181,8 +184,8 @@ keepalive_count = 3
 
     def services(self) -> dict[str, list[str]]:
         """Service -> command, in the order in which a host starts them."""
-        control = nice(CONTROL_NICE)
-        return {"libvirtd": [*control, "libvirtd", "--listen", "-p", "/run/libvirt/libvirtd.pid"]}
+        libvirtd = [*nice(CONTROL_NICE), "libvirtd", "--listen", "-p", "/run/libvirt/libvirtd.pid"]
+        return {"libvirtd": libvirtd, **({} if self.lab_state.bare else product.host_services())}
 
     def wait_libvirtd(self, timeout: float = 20.0) -> None:
         deadline = time.monotonic() + timeout

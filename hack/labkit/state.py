@@ -40,6 +40,7 @@ class LabState:
     complete: bool = False
     bare: bool = False  # without Respawn in it
     fsid: str = ""
+    environment: dict[str, str] = field(default_factory=dict)  # of the operators
     hosts: dict[str, HostState] = field(default_factory=dict)
 
     def host(self, name: str) -> HostState:

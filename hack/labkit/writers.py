@@ -6,15 +6,13 @@ never be. A QEMU counts whatever state it is in: paused and frozen ones can be l
 
 from __future__ import annotations
 
-import re
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import cephview, names, truth
-from labkit.errors import LabError
+from labkit import blocklists, cephview, names, truth
 from labkit.lab import Lab
-
-_SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 def writers(lab: Lab) -> dict:
@@ -27,23 +25,28 @@ def writers(lab: Lab) -> dict:
                 f"{names.POOL}/{image}": cephview.clients(view, image)
                 for image in cephview.image_names(view)
             },
-            nonces=_nonces(lab, qemus),
         )
+    attributed = _attribute(lab, qemus, seen)
     used = {image for qemu in qemus for image in qemu.images}
-    return {"images": [_image(image, qemus, seen) for image in sorted(used | set(seen.clients))]}
+    return {
+        "images": [
+            _image(image, qemus, seen, attributed) for image in sorted(used | set(seen.clients))
+        ]
+    }
 
 
 @dataclass
 class _Ceph:
     blocklist: list[str]
     clients: dict[str, cephview.ImageClients]
-    nonces: dict[int, set[int]]  # by pid
 
     def image(self, name: str) -> cephview.ImageClients:
         return self.clients.get(name, cephview.ImageClients())
 
 
-def _image(image: str, qemus: list[truth.Qemu], seen: _Ceph) -> dict:
+def _image(
+    image: str, qemus: list[truth.Qemu], seen: _Ceph, attributed: dict[str, list[int]]
+) -> dict:
     rows = []
     for qemu in qemus:
         if image in qemu.images:
@@ -55,7 +58,7 @@ def _image(image: str, qemus: list[truth.Qemu], seen: _Ceph) -> dict:
                     "epoch": qemu.epoch,
                     "state": qemu.state,
                     "role": _role(qemu),
-                    "blocklisted": _blocklisted(image, qemu, seen),
+                    "blocklisted": _blocklisted(image, qemu, seen, attributed),
                 }
             )
     listed = seen.image(image)
@@ -74,51 +77,61 @@ def _role(qemu: truth.Qemu) -> str:
     return "outgoing" if qemu.migrating_out else "active"
 
 
-def _blocklisted(image: str, qemu: truth.Qemu, seen: _Ceph) -> bool:
-    """By its host's address, or by the nonce of every client that it may have for this image."""
+def _blocklisted(
+    image: str, qemu: truth.Qemu, seen: _Ceph, attributed: dict[str, list[int]]
+) -> bool:
+    """By its host's address, or by the nonce of every client it was ever seen to have there."""
     if qemu.host is None:
         return False
     address = names.host_address("storage", names.host_index(qemu.host))
-    if cephview.address_blocked(seen.blocklist, address):
+    if blocklists.address_blocked(seen.blocklist, address):
         return True
-    own = seen.nonces.get(qemu.pid, set())
-    elsewhere = {
-        nonce
-        for other, clients in seen.clients.items()
-        if other != image
-        for ip, nonce in filter(None, map(cephview.nonce_of, clients.watchers))
-        if ip == address
-    }
-    candidates = own - elsewhere
-    return bool(candidates) and candidates <= cephview.blocked_nonces(seen.blocklist, address)
+    own = set(attributed.get(_memory_key(qemu, image), []))
+    return bool(own) and own <= blocklists.blocked_nonces(seen.blocklist, address)
 
 
-def _nonces(lab: Lab, qemus: list[truth.Qemu]) -> dict[int, set[int]]:
-    """The Ceph clients inside each QEMU: its TCP sockets joined with the monitor's sessions."""
-    try:
-        sessions = cephview.monitor_sessions(lab)
-    except LabError:
-        return {}
-    found: dict[int, set[int]] = {}
+# --- which Ceph client is in which QEMU
+#
+# A watch's cookie is an address in the memory of the process that watches. So a nonce belongs to
+# the QEMU that has the cookie's address mapped. Watchers vanish when they are blocklisted, hence
+# what was once seen is remembered for as long as the process lives.
+
+
+def _attribute(lab: Lab, qemus: list[truth.Qemu], seen: _Ceph) -> dict[str, list[int]]:
+    """(process, image) -> nonces of the clients with which it was seen to have the image open."""
+    path = lab.folder / "clients.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    now: dict[str, list[int]] = {}
     for qemu in qemus:
-        if qemu.host is None:
-            continue
-        address = names.host_address("storage", names.host_index(qemu.host))
-        ports = _local_ports(qemu.pid)
-        found[qemu.pid] = {sessions[address, p] for p in ports if (address, p) in sessions}
+        for image in qemu.images:
+            key = _memory_key(qemu, image)
+            fresh = _nonces_in(qemu, seen.image(image)) if qemu.host else set()
+            now[key] = sorted(fresh | set(known.get(key, [])))
+    scratch = path.with_suffix(f".{os.getpid()}")
+    scratch.write_text(json.dumps(now))
+    os.replace(scratch, path)
+    return now
+
+
+def _memory_key(qemu: truth.Qemu, image: str) -> str:
+    return f"{qemu.pid}@{qemu.start_ticks} {image}"
+
+
+def _nonces_in(qemu: truth.Qemu, clients: cephview.ImageClients) -> set[int]:
+    address = names.host_address("storage", names.host_index(qemu.host or ""))
+    mapped = _mappings(qemu.pid)
+    found = set()
+    for client_address, cookie in clients.cookies:
+        ip, nonce = blocklists.nonce_of(client_address) or ("", 0)
+        if ip == address and any(low <= cookie < high for low, high in mapped):
+            found.add(nonce)
     return found
 
 
-def _local_ports(pid: int) -> set[int]:
-    """Local ports of the TCP sockets that a process holds."""
-    inodes = set()
+def _mappings(pid: int) -> list[tuple[int, int]]:
     try:
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            match = _SOCKET.match(str(fd.readlink()))
-            if match:
-                inodes.add(match[1])
-        rows = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except OSError:
-        return set()
-    fields = [row.split() for row in rows]
-    return {int(f[1].rpartition(":")[2], 16) for f in fields if f[9] in inodes}
+        return []
+    ranges = (line.split(" ", 1)[0].partition("-") for line in lines)
+    return [(int(low, 16), int(high, 16)) for low, _, high in ranges]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import uuid
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from labkit.guest import build
 
 SECRET = "11111111-2222-4333-8444-555555555555"
 GOLDEN = "vms/image-byhand"
+CLIENT = "byhand"
 
 
 def make_golden(lab: LabTool) -> None:
@@ -22,13 +22,15 @@ def make_golden(lab: LabTool) -> None:
 
 
 def allow_ceph(lab: LabTool, host: str) -> None:
-    """Give the host's libvirt the host's own Ceph key."""
-    key = next(
-        line.split("=", 1)[1].strip()
-        for line in lab.on(host, "cat", f"/etc/ceph/ceph.client.{host}.keyring").splitlines()
-        if "key =" in line
-    )
-    assert base64.b64decode(key)
+    """Give the host's libvirt a Ceph key with the usual caps.
+
+    Not the host's own: with its lesser caps a stale QEMU cannot even take a lock back, and the
+    faults that are planted here would not happen.
+    """
+    key = lab.ceph(
+        *("ceph", "auth", "get-or-create-key", f"client.{CLIENT}"),
+        *("mon", "profile rbd", "osd", "profile rbd pool=vms"),
+    ).strip()
     xml = (
         f"<secret ephemeral='yes' private='yes'><uuid>{SECRET}</uuid>"
         f"<usage type='ceph'><name>by hand</name></usage></secret>"
@@ -63,14 +65,14 @@ class ByHand:
         return f"vs-{self.uid}.{epoch}"
 
     def start(self, host: str, epoch: int = 1) -> None:
-        self.lab.on(host, "virsh", "-q", "create", "/dev/stdin", stdin=self.xml(host, epoch))
+        self.lab.on(host, "virsh", "-q", "create", "/dev/stdin", stdin=self.xml(epoch))
 
-    def xml(self, host: str, epoch: int) -> str:
+    def xml(self, epoch: int) -> str:
         disks = "".join(
             f"""
 <disk type='network' device='disk'>
   <driver name='qemu' type='raw' cache='none' error_policy='stop' rerror_policy='stop'/>
-  <auth username='{host}'><secret type='ceph' uuid='{SECRET}'/></auth>
+  <auth username='{CLIENT}'><secret type='ceph' uuid='{SECRET}'/></auth>
   <source protocol='rbd' name='{self.image(disk)}'>
     <host name='198.51.100.1' port='3300'/></source>
   <target dev='vd{letter}' bus='virtio'/><serial>{disk}</serial>
@@ -87,6 +89,7 @@ class ByHand:
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{disks}
 <interface type='bridge'><mac address='{self.mac}'/><source bridge='tenant'/>
   <model type='virtio'/><rom enabled='no'/></interface>
-<serial type='file'><source path='/var/log/respawn/consoles/vs-{self.uid}.log' append='on'/></serial>
+<serial type="file">
+  <source path="/var/log/respawn/consoles/vs-{self.uid}.log" append="on"/></serial>
 <panic model='isa'/><memballoon model='none'/><controller type='usb' model='none'/>
 </devices></domain>"""

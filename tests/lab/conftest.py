@@ -1,38 +1,35 @@
 """A real etcd and kube-apiserver on loopback, with RBAC and client certificates, in a temp folder.
 
-They take 3 s to start and 300 MB. Binaries: $KUBEBUILDER_ASSETS, else what `hack/lab up` cached.
+They take 3 s to start and 300 MB.
 """
 
+import asyncio
 import base64
-import datetime
-import ipaddress
+import copy
 import os
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from labnet import Inside, inside, operator_network
+from labtool import LabTool, running
 
-VERSION = "v1.36.3"
+from labkit.binaries import control_plane as control_plane_binaries
+from labkit.lab import Lab
+from labkit.pki import Authority, service_account_keys
+from respawn.adapters.kubernetes import config
+from respawn.adapters.kubernetes.client import Client
+from respawn.api.kinds import KINDS
+
 PROJECT = Path(__file__).parents[2]
+SAMPLES = PROJECT / "manifests" / "samples"
 ADMIN = ("admin", "system:masters")
-
-
-def binaries() -> Path:
-    """The folder of etcd, kube-apiserver and kubectl."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = os.environ.get("KUBEBUILDER_ASSETS") or cache / "respawn/controlplane" / VERSION
-    if not (Path(folder) / "kube-apiserver").exists():
-        pytest.fail(f"no kube-apiserver in {folder}: set KUBEBUILDER_ASSETS, or run hack/lab up")
-    return Path(folder)
 
 
 def free_port() -> int:
@@ -41,77 +38,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Authority:
-    """A certificate authority: serving and client certificates, as a cluster issues them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test CA")])
-        constraints = x509.BasicConstraints(ca=True, path_length=None)
-        built = self._builder(self.name, self.key.public_key()).add_extension(constraints, True)
-        self.certificate = self._write("ca", built, self.key)
-
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey
-    ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=1))
-        )
-
-    def _write(
-        self, name: str, builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey
-    ) -> Path:
-        certificate = builder.sign(self.key, hashes.SHA256())
-        path = self.folder / f"{name}.crt"
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        secret = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        (self.folder / f"{name}.key").write_bytes(secret)
-        return path
-
-    def issue(self, name: str, user: str, *groups: str, serving: bool = False) -> Path:
-        """The certificate of `user` in `groups`; its key lies beside it."""
-        parts = [x509.NameAttribute(x509.NameOID.COMMON_NAME, user)]
-        parts += [x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, group) for group in groups]
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(x509.Name(parts), key.public_key())
-        if serving:
-            loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            builder = builder.add_extension(x509.SubjectAlternativeName([loopback]), False)
-        return self._write(name, builder, key)
-
-
 class ControlPlane:
     """etcd and kube-apiserver, each a process of ours."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.binaries = binaries()
+        self.binaries = control_plane_binaries()
         self.authority = Authority(folder)
         self.etcd_url = f"http://127.0.0.1:{free_port()}"
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.authority.issue("serving", "kube-apiserver", serving=True)
-        self.authority.issue("accounts", "accounts")
+        self.serving = self.authority.issue("serving", addresses=["127.0.0.1"])
+        self.accounts = service_account_keys(folder)
         self.admin = self.kubeconfig(*ADMIN)
 
     def _spawn(self, name: str, *arguments: str) -> None:
         log = (self.folder / f"{name}.log").open("ab")
-        self.processes[name] = subprocess.Popen(
-            [self.binaries / name, *arguments], stdout=log, stderr=log
-        )
+        # They end with us, whatever ends us.
+        command = ["setpriv", "--pdeathsig", "KILL", str(self.binaries / name), *arguments]
+        self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def start(self) -> None:
         """Start both and wait until the API server says it is ready."""
@@ -129,18 +75,17 @@ class ControlPlane:
         self.start_api_server()
 
     def start_api_server(self) -> None:
-        certificates = self.folder
         self._spawn(
             "kube-apiserver",
             f"--etcd-servers={self.etcd_url}",
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",
             "--endpoint-reconciler-type=none",
-            f"--client-ca-file={certificates}/ca.crt",
-            f"--tls-cert-file={certificates}/serving.crt",
-            f"--tls-private-key-file={certificates}/serving.key",
-            f"--service-account-key-file={certificates}/accounts.crt",
-            f"--service-account-signing-key-file={certificates}/accounts.key",
+            f"--client-ca-file={self.authority.certificate_path}",
+            f"--tls-cert-file={self.serving[0]}",
+            f"--tls-private-key-file={self.serving[1]}",
+            f"--service-account-key-file={self.accounts[1]}",
+            f"--service-account-signing-key-file={self.accounts[0]}",
             "--service-account-issuer=https://respawn.test",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--authorization-mode=Node,RBAC",
@@ -154,6 +99,18 @@ class ControlPlane:
             if ended or time.monotonic() > deadline:
                 pytest.fail(f"control plane not ready, ended: {ended}\n{self.log_tail()}")
             time.sleep(0.2)
+
+    def await_admission(self) -> None:
+        """Wait until the policies act (about a second); the one asked about was applied last."""
+        stranger = self.kubeconfig("respawn:host:stranger", "respawn:hosts")
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+        probe = {**lease, "metadata": {"name": "another", "namespace": "respawn"}}
+        words = ("create", "--dry-run=server", "--validate=false", "-f", "-")
+        deadline = time.monotonic() + 30
+        while not self.kubectl(*words, manifest=probe, kubeconfig=stranger, check=False).returncode:
+            if time.monotonic() > deadline:
+                pytest.fail("the admission policies do not act")
+            time.sleep(0.1)
 
     def log_tail(self) -> str:
         logs = (self.folder / f"{name}.log" for name in self.processes)
@@ -171,18 +128,18 @@ class ControlPlane:
     def kubeconfig(self, user: str, *groups: str) -> Path:
         """A kubeconfig with a client certificate of `user` in `groups`."""
         name = user.replace(":", "-")
-        certificate = self.authority.issue(name, user, *groups)
+        certificate, key = self.authority.issue(name, common_name=user, organizations=groups)
 
         def data(path: Path) -> str:
             return base64.b64encode(path.read_bytes()).decode()
 
         cluster = {
             "server": self.url,
-            "certificate-authority-data": data(self.authority.certificate),
+            "certificate-authority-data": data(self.authority.certificate_path),
         }
         identity = {
             "client-certificate-data": data(certificate),
-            "client-key-data": data(certificate.with_suffix(".key")),
+            "client-key-data": data(key),
         }
         config = {
             "apiVersion": "v1",
@@ -195,6 +152,22 @@ class ControlPlane:
         path = self.folder / f"{name}.kubeconfig"
         path.write_text(yaml.safe_dump(config))
         return path
+
+    @asynccontextmanager
+    async def client(self, user: Path | None = None) -> AsyncIterator[Client]:
+        """A client of `user`, a kubeconfig; of the admin, unless told."""
+        endpoint = config.from_kubeconfig(user or self.admin)
+        async with Client(endpoint, manager="respawn-test", deadline=5) as client:
+            yield client
+
+    def run(self, scenario: Callable[[Client], Awaitable[Any]], *, user: Path | None = None) -> Any:
+        """What `scenario` returns with a client of `user`, within a minute."""
+
+        async def main() -> Any:
+            async with self.client(user) as client, asyncio.timeout(60):
+                return await scenario(client)
+
+        return asyncio.run(main())
 
     def kubectl(
         self,
@@ -221,16 +194,6 @@ class ControlPlane:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {result.stderr}")
         return result
 
-    def compact(self) -> None:
-        """Make etcd forget every revision but the present one."""
-        status = self._etcd("maintenance/status", b"{}")
-        self._etcd("kv/compaction", f'{{"revision": {status}, "physical": true}}'.encode())
-
-    def _etcd(self, path: str, body: bytes) -> str:
-        request = urllib.request.Request(f"{self.etcd_url}/v3/{path}", data=body)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return str(yaml.safe_load(answer.read())["header"]["revision"])
-
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
@@ -241,6 +204,69 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         plane.kubectl("apply", "-f", str(PROJECT / "crds"))
         plane.kubectl("wait", "--for=condition=Established", "-f", str(PROJECT / "crds"))
         plane.kubectl("apply", "-f", str(PROJECT / "manifests"))
+        plane.await_admission()
         yield plane
     finally:
         plane.stop()
+
+
+class Samples:
+    """The documents of manifests/samples, by kind."""
+
+    folder = SAMPLES
+
+    def __init__(self) -> None:
+        self.documents: dict[str, dict[str, Any]] = {
+            document["kind"]: document
+            for path in sorted(SAMPLES.glob("*.yaml"))
+            for document in yaml.safe_load_all(path.read_text())
+        }
+
+    def altered(self, kind: str, path: str, value: Any) -> dict[str, Any]:
+        """The sample of `kind` with `value` at the dotted `path`; None removes what is there."""
+        document = copy.deepcopy(self.documents[kind])
+        *steps, last = (int(word) if word.isdigit() else word for word in path.split("."))
+        place: Any = document
+        for step in steps:
+            place = place[step]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+        return document
+
+
+@pytest.fixture(scope="session")
+def samples() -> Samples:
+    """The samples, as they lie there."""
+    return Samples()
+
+
+@pytest.fixture
+def applied(control_plane: ControlPlane) -> Iterator[None]:
+    """The samples, freshly applied; afterwards they are gone (but for their namespace)."""
+    control_plane.kubectl("apply", "--server-side", "-f", str(SAMPLES))
+    yield
+    kinds = ",".join(f"{kind.plural}.respawn.dev" for kind in KINDS)
+    control_plane.kubectl("delete", kinds, "--all", "-A")
+
+
+@pytest.fixture(scope="session")
+def ceph_lab() -> Iterator[LabTool]:
+    """Two hosts and a Ceph without Respawn's own processes, shared by all tests of the adapters."""
+    name = os.environ.get("RESPAWN_TEST_LAB", "adapters")
+    with running(name, "--hosts", "2", "--operators", "1", "--bare") as tool:
+        yield tool
+
+
+@pytest.fixture(scope="session")
+def ceph_insides(ceph_lab: LabTool) -> Lab:
+    """The same lab by its code: its keys, its networks."""
+    return Lab.open(ceph_lab.name)
+
+
+@pytest.fixture(scope="session")
+def operator(ceph_insides: Lab) -> Iterator[Inside]:
+    """The network of operator 1."""
+    with inside(operator_network(ceph_insides)) as there:
+        yield there

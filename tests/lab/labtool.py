@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ class LabTool:
         self.name = name
 
     def run(
-        self, *words: str, stdin: str | None = None, timeout: float = 180
+        self, *words: str, stdin: str | None = None, timeout: float = 90
     ) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if k not in ("LAB_NAME", "KUBECONFIG")}
         return subprocess.run(
@@ -34,7 +35,7 @@ class LabTool:
             text=True, capture_output=True, input=stdin, timeout=timeout, env=environment,
         )  # fmt: skip
 
-    def __call__(self, *words: str, stdin: str | None = None, timeout: float = 180) -> str:
+    def __call__(self, *words: str, stdin: str | None = None, timeout: float = 90) -> str:
         """Run an order that must succeed; its stdout."""
         done = self.run(*words, stdin=stdin, timeout=timeout)
         if done.returncode:
@@ -95,4 +96,16 @@ def running(name: str, *options: str) -> Iterator[LabTool]:
     try:
         yield lab
     finally:
+        keep_logs(name)
         lab("down")
+
+
+def keep_logs(name: str) -> None:
+    """Copy a lab's logs to where CI finds them, if it asks for that."""
+    folder, keep = Path("/var/lib/respawn-lab") / name, os.environ.get("RESPAWN_KEEP_LOGS")
+    if not keep or not folder.exists():
+        return
+    for log in [*folder.glob("logs/*.log"), *folder.glob("hosts/*/logs/*.log")]:
+        target = Path(keep) / name / log.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(log, target)

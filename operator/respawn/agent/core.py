@@ -23,7 +23,7 @@ from respawn.model.sight import Beat, HeartServer
 from respawn.model.storage import Pool
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import HostCluster, Lease
-from respawn.ports.errors import Conflict, NotFound, PortError, Refused
+from respawn.ports.errors import Conflict, NotFound, PortError, Refused, Unavailable
 from respawn.ports.heart import HeartWrites
 from respawn.ports.hypervisor import Host, Hypervisor, Journal
 
@@ -139,7 +139,7 @@ class Agent:
 
     async def _tend(self, uid: str, event: asyncio.Event) -> None:
         """One server: look, decide, do, again; a lost call only means another look."""
-        while uid in self.state.servers or not self._is_gone(uid):
+        while not self._is_over(uid):
             event.clear()
             wait: float | None = None
             try:
@@ -151,11 +151,13 @@ class Agent:
                 async with asyncio.timeout(wait):
                     await event.wait()
         self._wakes.pop(uid, None)
-        self.state.looks.pop(uid, None)
+        self.state.forget(uid)
 
     async def _tend_once(self, uid: str) -> float | None:
         """Seconds until it is tended again without being woken; None: not at all."""
-        await self.hands.look(uid)
+        look = await self.hands.look(uid)
+        with suppress(Unavailable):
+            await self.hands.identify(look)
         now = self.ports.clock.now().mono
         decision = carry_out.decide(self.state.view(), uid, now)
         if decision.step is not None:
@@ -164,9 +166,11 @@ class Agent:
             return 0.0 if self.state.view() != before else RETRY
         return None if decision.next_check is None else max(0.01, decision.next_check - now)
 
-    def _is_gone(self, uid: str) -> bool:
-        look = self.state.looks.get(uid)
-        return look is not None and look.absent
+    def _is_over(self, uid: str) -> bool:
+        """Neither here nor to be here."""
+        server, look = self.state.servers.get(uid), self.state.looks.get(uid)
+        placed_here = server is not None and server.here == self.state.me.node
+        return not placed_here and look is not None and look.absent
 
     async def _scan(self) -> None:
         """Find what no watch and no event told of."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from respawn.agent.locks import ServerLocks
 from respawn.agent.state import AgentState
@@ -60,7 +61,7 @@ class Hands:
     async def look(self, uid: str) -> Look:
         """A fresh look, remembered; a domain that is gone without a word has vanished."""
         before = self._state.looks.get(uid)
-        look = await self._hypervisor.look(uid)
+        look = await self._look(uid)
         self._state.looks[uid] = look
         details = await self._hypervisor.details(look)
         if details is not None:
@@ -68,6 +69,20 @@ class Hands:
         if before is not None and before.domain is not None and look.absent:
             self._note_exit(before.domain)
         return look
+
+    async def identify(self, look: Look) -> None:
+        """Whose domain is it, if no watch has told? A server of another host may have left one."""
+        domain = look.domain
+        if domain is None or domain.uid in self._state.servers:
+            return
+        with suppress(NotFound):
+            fresh = await self._cluster.get_server(domain.namespace, domain.name)
+            if fresh.uid == domain.uid:
+                self._state.put_server(fresh)
+
+    async def _look(self, uid: str) -> Look:
+        # safety: R3, a domain in *any* state is present: it is listed before its hook is asked.
+        return await self._hypervisor.look(uid)
 
     def _note_exit(self, gone: Incarnation) -> None:
         known = self._state.exits.get(gone.uid)
@@ -82,6 +97,9 @@ class Hands:
         if server is None or this in self._state.creating:
             return
         self._state.creating.add(this)
+        # What was seen before the create says nothing after it: until the next look, nothing is
+        # known, and nothing may be called vanished.
+        self._state.looks.pop(step.uid, None)
         try:
             await self._create_placed(server, step)
         finally:
@@ -116,13 +134,11 @@ class Hands:
     # Stop.
 
     async def _shut_down(self, step: ShutDown) -> None:
-        look = await self._hypervisor.look(step.uid)
+        look = await self._look(step.uid)
         if look.domain is None or look.domain.epoch != step.epoch:
             return
-        server = self._state.servers.get(step.uid)
-        if server is None:
-            return
-        fresh = await self._cluster.get_server(server.namespace, server.name)
+        domain = look.domain
+        fresh = await self._cluster.get_server(domain.namespace, domain.name)
         # safety: the guest is asked, not ended; and only while a fresh read says that it must end.
         if carry_out.must_end(fresh, look.domain, self._state.me.node):
             self._state.shutdowns[(step.uid, step.epoch)] = self._clock.now().mono
@@ -134,7 +150,7 @@ class Hands:
         False when nothing was there, or nothing may be killed.
         """
         async with self._locks.of(uid):
-            look = await self._hypervisor.look(uid)
+            look = await self._look(uid)
             if look.domain is None or not await self._may_kill(look.domain):
                 return False
             # safety: this incarnation and no other; a start of the next one is refused as long as
@@ -150,11 +166,8 @@ class Hands:
         # safety: S4, on a fenced host nothing may survive, Placed here or not.
         if _fenced_now(node, self._state.me.boot_id):
             return True
-        server = self._state.servers.get(domain.uid)
-        if server is None:
-            return False
         try:
-            fresh = await self._cluster.get_server(server.namespace, server.name)
+            fresh = await self._cluster.get_server(domain.namespace, domain.name)
         except NotFound:
             # safety: no object is no order to kill.
             return False
@@ -191,20 +204,20 @@ class Hands:
             if fresh.uid != step.uid or not revoked or p.boot_id != me.boot_id:
                 return
             # safety: the look begins after that read, in any state and at the processes too.
-            look = await self._hypervisor.look(step.uid)
+            look = await self._look(step.uid)
             if look.absent:
                 self._state.ended[step.uid] = step.epoch
 
     # Pause.
 
     async def _suspend(self, step: Suspend) -> None:
-        look = await self._hypervisor.look(step.uid)
+        look = await self._look(step.uid)
         # safety: a paused guest loses nothing; S6 wants it paused before it could be replaced.
         if look.domain is not None and look.domain.epoch == step.epoch:
             await self._hypervisor.suspend(look.domain)
 
     async def _resume(self, step: Resume) -> None:
-        look = await self._hypervisor.look(step.uid)
+        look = await self._look(step.uid)
         domain = look.domain
         if domain is None or domain.epoch != step.epoch or not look.paused_by_us:
             return
@@ -217,12 +230,11 @@ class Hands:
 
     async def _still_ours(self, domain: Incarnation) -> bool:
         """Fresh reads, if the API answers; without it Ceph's word alone decides."""
-        server = self._state.servers.get(domain.uid)
-        if not self._state.contact.api_answers or server is None:
+        if not self._state.contact.api_answers:
             return True
         node, fresh = await asyncio.gather(
             self._cluster.get_node(self._state.me.node),
-            self._cluster.get_server(server.namespace, server.name),
+            self._cluster.get_server(domain.namespace, domain.name),
         )
         self._state.put_node(node)
         self._state.put_server(fresh)

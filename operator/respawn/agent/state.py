@@ -69,3 +69,12 @@ class AgentState:
         if newer:
             self.node = node
         return newer
+
+    def forget(self, uid: str) -> None:
+        """Drop everything about a server that is neither here nor to be here."""
+        for memory in (self.servers, self.looks, self.details, self.exits, self.ended):
+            memory.pop(uid, None)
+        for known in [this for this in self.failures if this[0] == uid]:
+            del self.failures[known]
+        for known in [this for this in self.shutdowns if this[0] == uid]:
+            del self.shutdowns[known]

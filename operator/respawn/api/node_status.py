@@ -178,7 +178,12 @@ class NodeStatus(Status):
             rule(
                 "!has(oldSelf.fence) || has(self.fence)",
                 "the fence says who may write to Ceph: it cannot be dropped",
-            )
+            ),
+            # safety: Fenced is a proof; it comes only after the intent was written and carried out.
+            rule(
+                "has(oldSelf.fence) || !has(self.fence) || self.fence.phase in ['OK', 'Fencing']",
+                "a fence begins with OK or Fencing",
+            ),
         )
     )
     state: Annotated[str, Field(max_length=32)] | None = Field(

@@ -13,9 +13,10 @@ NOTHING = Decision()
 
 
 def decide(world: World, key: Key, now: Now) -> Decision:
-    """The next step for the thing named by `key`; a standby decides nothing."""
+    """The next step for the thing named by `key`; a standby only answers for its own taints."""
     if not world.me.leader:
-        return NOTHING
+        node = world.nodes.get(key.id) if key.kind is Kind.NODE else None
+        return fencing.stand_by(world, node, now) if node else NOTHING
     if key.kind is Kind.SERVER and key.id in world.servers:
         return lifecycle.decide(world, world.servers[key.id], now)
     if key.kind is Kind.NODE and key.id in world.nodes:

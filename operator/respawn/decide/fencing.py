@@ -46,6 +46,14 @@ def decide(world: World, node: Node, now: Now) -> Decision:
     return Decision(step, next_check, outlook, urgent=urgent)
 
 
+def stand_by(world: World, node: Node, now: Now) -> Decision:
+    """What a process may do without leading: say that its own `rm` is no more.
+
+    Nobody else can, and with every form tainted no host could be fenced.
+    """
+    return Decision(_untaint(world, node, now))
+
+
 Row = Callable[[World, Node, Now], Step | None]
 
 

@@ -6,7 +6,7 @@ from respawn.model.actions import Outlook
 from respawn.model.base import Now
 from respawn.model.conditions import Condition, Reason, Status, Type
 from respawn.model.node import FencePhase, Node
-from respawn.model.sight import Pulse, Sight
+from respawn.model.sight import Answer, Pulse, Sight
 from respawn.model.world import World
 
 Row = tuple[Type, Status, str, str]
@@ -78,7 +78,8 @@ def _hypervisor(world: World, node: Node) -> Row:
     said = world.sights.get(node.name, Sight()).testimony
     if said is None:
         return Type.HYPERVISOR_REACHABLE, "Unknown", Reason.NOT_NEEDED, "asked only when in doubt"
-    return Type.HYPERVISOR_REACHABLE, "Unknown", said.answer, "as last asked, when in doubt"
+    answers: Status = "True" if said.answer is Answer.LIBVIRT else "False"
+    return Type.HYPERVISOR_REACHABLE, answers, said.answer, "as last asked, when in doubt"
 
 
 def _fencing_ready(world: World, node: Node) -> Row:

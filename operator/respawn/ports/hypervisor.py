@@ -48,7 +48,9 @@ class Hypervisor(Protocol):
     async def kill(self, incarnation: Incarnation) -> None:
         """End exactly that incarnation (pidfd of its QEMU); returns when it is gone.
 
-        A later incarnation of the same server is never touched.
+        A later incarnation of the same server is never touched, and nothing is left behind that
+        could act after the call: no destroy order that libvirtd may carry out when its caller is
+        long gone. One whose QEMU is not up yet is waited for: its hook refuses it meanwhile (R6).
         """
         ...
 

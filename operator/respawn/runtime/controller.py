@@ -44,7 +44,7 @@ class Controller:
     def changed(self, key: Key) -> None:
         """Something about `key` is new: it runs, and so does, in time, who waits for it."""
         self._queue.add(key, urgent=self._is_urgent(key))
-        for waiting in self._awaited_by.pop(key, ()):
+        for waiting in sorted(self._awaited_by.pop(key, ())):
             # A wave moves on at once; who waits for room is looked at twice a minute at most.
             if waiting.id in self._store.world().recovering:
                 self._queue.add(waiting, urgent=True)

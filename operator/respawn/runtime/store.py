@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from respawn.model.base import Key, Kind, Owner
-from respawn.model.node import Node
+from respawn.model.node import FencePhase, Node
 from respawn.model.policy import Policy
 from respawn.model.server import Server
 from respawn.model.sight import Beat, Sight, Testimony, WatchLook
@@ -22,7 +22,9 @@ Changed = Callable[[Key], None]
 T = TypeVar("T", Server, Node, Image)
 
 
-def is_newer(value: Server | Node | Image, known: Server | Node | Image | None) -> bool:
+def is_newer(
+    value: Server | Node | Image | Pool, known: Server | Node | Image | Pool | None
+) -> bool:
     """Whether `value` was read later than what is known; watches may bring old ones late."""
     if known is None or not known.resource_version:
         return True
@@ -35,6 +37,7 @@ class Store:
     def __init__(self, me: Owner, changed: Changed = lambda key: None) -> None:
         self.me = Me(me)
         self.changed = changed
+        self.pool_changed: Callable[[str], None] = lambda name: None
         self.servers: dict[str, Server] = {}
         self.nodes: dict[str, Node] = {}
         self.pools: dict[str, Pool] = {}
@@ -94,9 +97,29 @@ class Store:
 
     def put_node(self, node: Node) -> None:
         """A node as read, watched or written; an older reading changes nothing."""
-        if is_newer(node, self.nodes.get(node.name)):
-            self.nodes[node.name] = node
-            self.changed(Key(Kind.NODE, node.name))
+        before = self.nodes.get(node.name)
+        if not is_newer(node, before):
+            return
+        self.nodes[node.name] = node
+        if before is not None and _begins_anew(before, node):
+            # What was silent before says nothing about the boot, or the time, that begins now.
+            self.sights.pop(node.name, None)
+        self.changed(Key(Kind.NODE, node.name))
+        for uid in sorted(self._affected(before, node)):
+            if uid in self.servers:
+                self.changed(Key(Kind.SERVER, uid))
+
+    def _affected(self, before: Node | None, after: Node) -> set[str]:
+        """Servers to which a change of their node matters: a new report, boot or fence."""
+        here = set(self._by_node.get(after.name, ()))
+        if before is None or before.registration != after.registration:
+            return here
+        if (before.fence.phase, before.fence.generation) != (
+            after.fence.phase,
+            after.fence.generation,
+        ):
+            return here
+        return {r.uid for r in set(before.host.servers) ^ set(after.host.servers)}
 
     def drop_node(self, name: str) -> None:
         """It is gone from the API."""
@@ -110,9 +133,21 @@ class Store:
             self.images[image.uid] = image
             self.changed(Key(Kind.IMAGE, image.uid))
 
+    def drop_image(self, uid: str) -> None:
+        """It is gone from the API."""
+        if self.images.pop(uid, None) is not None:
+            self.changed(Key(Kind.IMAGE, uid))
+
     def put_pool(self, pool: Pool) -> None:
-        """A StoragePool."""
-        self.pools[pool.name] = pool
+        """A StoragePool as read, watched or written."""
+        if is_newer(pool, self.pools.get(pool.name)):
+            self.pools[pool.name] = pool
+            self.pool_changed(pool.name)
+
+    def drop_pool(self, name: str) -> None:
+        """It is gone from the API."""
+        if self.pools.pop(name, None) is not None:
+            self.pool_changed(name)
 
     def put_policy(self, policy: Policy) -> None:
         """The policy; timings of the generations before stay known while hosts may obey them."""
@@ -185,3 +220,11 @@ class Store:
         yield from (Key(Kind.NODE, name) for name in sorted(self.nodes))
         yield from (Key(Kind.SERVER, uid) for uid in sorted(self.servers))
         yield from (Key(Kind.IMAGE, uid) for uid in sorted(self.images))
+
+
+def _begins_anew(before: Node, after: Node) -> bool:
+    """Another boot has registered, or a fence was lifted."""
+    was, now = before.registration, after.registration
+    rebooted = was is not None and now is not None and was.boot_id != now.boot_id
+    lifted = before.fence.phase is not FencePhase.OK and after.fence.phase is FencePhase.OK
+    return rebooted or lifted

@@ -1,10 +1,16 @@
-"""What a request to the API server can come back with besides an answer."""
+"""What a request to the API server can come back with besides an answer.
+
+Each is an error of the ports, so that nothing above the adapters needs to know this file.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
+from respawn.model.conditions import Reason
+from respawn.ports import errors as ports
 
-class ApiError(Exception):
+
+class ApiError(ports.PortError):
     """Base of them all. `status` is the HTTP status, 0 if there was none; `reason` Kubernetes'."""
 
     def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
@@ -13,7 +19,7 @@ class ApiError(Exception):
         self.reason = reason
 
 
-class Unavailable(ApiError):
+class Unavailable(ApiError, ports.Unavailable):
     """No answer in time, or one that says: later.
 
     A request that timed out is not a request undone: unless `undone` is true it may still have
@@ -27,11 +33,11 @@ class Unavailable(ApiError):
         self.undone = undone
 
 
-class NotFound(ApiError):
+class NotFound(ApiError, ports.NotFound):
     """There is no such object, or no such kind."""
 
 
-class Conflict(ApiError):
+class Conflict(ApiError, ports.Conflict):
     """The object is no longer as it was read: nothing was written."""
 
 
@@ -43,7 +49,7 @@ class Expired(ApiError):
     """The API server no longer remembers that resourceVersion (410): list again."""
 
 
-class Refused(ApiError):
+class Refused(ApiError, ports.Refused):
     """Understood and refused (validation, admission, RBAC); the same again is refused again."""
 
 
@@ -62,4 +68,4 @@ def of_status(status: int, body: Mapping[str, Any]) -> ApiError:
         return Unavailable(message, status=status, reason=reason, undone=True)
     if status >= 500:
         return Unavailable(message, status=status, reason=reason)
-    return Refused(message, status=status, reason=reason)
+    return Refused(message, status=status, reason=reason or Reason.API_REFUSED)

@@ -5,28 +5,14 @@ A Lease is judged by whether it changed, never by the times in it: those are for
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.resources import LEASES
+from respawn.ports.cluster import Lease
 
 NAMESPACE = "respawn"
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A Lease as it was read; without `resource_version` it is one that does not exist yet."""
-
-    name: str
-    holder: str = ""
-    transitions: int = 0
-    token: str = ""
-    """All that changes with a renewal, as one opaque text."""
-    resource_version: str = ""
-    duration: float = 0.0
-    """Seconds, as its holder promised; 0 after it was released."""
 
 
 def decode(body: Mapping[str, Any]) -> Lease:
@@ -62,15 +48,18 @@ def held(read: Lease, holder: str, duration: float, now: datetime) -> dict[str, 
 
 
 class LeaseStore:
-    """The Leases in Respawn's namespace; `deadline` (seconds) is the deadline of each request."""
+    """`ports.cluster.Leases` in `namespace`; `deadline` (seconds) is for each request."""
 
-    def __init__(self, client: Client, *, deadline: float) -> None:
+    def __init__(self, client: Client, *, deadline: float, namespace: str = NAMESPACE) -> None:
         self._client = client
         self._deadline = deadline
+        self._namespace = namespace
 
     async def get_lease(self, name: str) -> Lease:
         """The Lease as it is now. Raises NotFound, Unavailable."""
-        found = await self._client.get(LEASES, name, namespace=NAMESPACE, deadline=self._deadline)
+        found = await self._client.get(
+            LEASES, name, namespace=self._namespace, deadline=self._deadline
+        )
         return decode(found)
 
     async def hold_lease(self, read: Lease, holder: str, duration: float) -> Lease:
@@ -83,7 +72,7 @@ class LeaseStore:
         if not read.resource_version:
             body = {"metadata": {"name": read.name}, "spec": spec}
             made = await self._client.create(
-                LEASES, body, namespace=NAMESPACE, deadline=self._deadline
+                LEASES, body, namespace=self._namespace, deadline=self._deadline
             )
             return decode(made)
         written = await self._client.patch(
@@ -91,7 +80,7 @@ class LeaseStore:
             read.name,
             {"spec": spec},
             resource_version=read.resource_version,
-            namespace=NAMESPACE,
+            namespace=self._namespace,
             deadline=self._deadline,
         )
         return decode(written)

@@ -39,6 +39,8 @@ class MachineSettings:
     memory: int | None = None
     """Counts instead of the machine's own memory, where several hosts share a machine."""
     cores: int | None = None
+    machine_id: str | None = None
+    """Hardware identity; libvirt's host UUID if absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class LibvirtHost:
         self._pools, self._blocklist = pools, blocklist
         self._workers = Workers(uri, "machine")
         self._remembered = folder / "machine-id"
-        self._machine_id: str | None = None
+        self._machine_id: str | None = settings.machine_id
         self._offer: Offer | None = None
         self._addresses: frozenset[str] = frozenset()
 

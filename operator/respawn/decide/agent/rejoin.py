@@ -7,7 +7,7 @@ from respawn.model.node import FencePhase, Node
 def pending(node: Node | None, boot_id: str) -> int | None:
     """The fence generation for which this boot owes a clean report, if any.
 
-    A boot that is not the fenced one owes none: being another boot is the proof.
+    A boot that is not the fenced one reports as well, though being another is proof enough.
     """
     if node is None or node.fence.phase is not FencePhase.FENCED:
         return None

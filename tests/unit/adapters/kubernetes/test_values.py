@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from respawn.adapters.kubernetes import leases, resources
+from respawn.adapters.kubernetes import errors, leases, resources
 from respawn.adapters.kubernetes.events import event_body, event_name
-from respawn.adapters.kubernetes.leases import Lease
 from respawn.adapters.kubernetes.patch import difference
 from respawn.adapters.kubernetes.resources import EVENTS, LEASES, NODES, VIRTUAL_SERVERS
 from respawn.api.kinds import KINDS
+from respawn.ports import errors as ports
+from respawn.ports.cluster import Lease
 
 NOW = datetime(2026, 1, 31, 8, 30, 0, 250_000, tzinfo=UTC)
 
@@ -159,3 +160,15 @@ def test_an_event_tells_of_its_object() -> None:
     assert body["type"] == "Warning"
     assert len(body["message"]) == 1024
     assert body["firstTimestamp"] == "2026-01-31T08:30:00Z"
+
+
+def test_every_error_is_one_that_the_ports_know() -> None:
+    for status, expected in (
+        (404, ports.NotFound),
+        (409, ports.Conflict),
+        (503, ports.Unavailable),
+        (403, ports.Refused),
+    ):
+        error = errors.of_status(status, {"reason": "Why", "message": "because"})
+        assert isinstance(error, expected)
+        assert (str(error), error.reason, error.status) == ("because", "Why", status)

@@ -1,0 +1,205 @@
+"""`hack/demo`: the main job end to end, live in the terminal.
+
+Brings a lab up, applies the sample server, powers its host off, tells the timeline as it happens,
+and proves from the guest's own disk that nothing it was told to be safe was lost.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from labkit import guests, install, lifecycle, writers
+from labkit.cli import Order, parse
+from labkit.errors import LabError
+from labkit.host import PROJECT
+from labkit.lab import Lab, require_root
+from labkit.names import ServerName
+from labkit.state import Folder
+
+SERVER = ServerName("customer-a", "web-1")
+SAMPLE = PROJECT / "manifests/samples/web-1.yaml"
+T = TypeVar("T")
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        order = parse(arguments)
+        require_root()
+        show(order)
+    except LabError as error:
+        print(f"hack/demo: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nhack/demo: interrupted; the lab, if it was up, is left as it is", file=sys.stderr)
+        return 130
+    return 0
+
+
+def show(order: Order) -> None:
+    """The whole story; raises LabError when a chapter does not come true."""
+    lab = _lab(order)
+    title("A server is applied")
+    _apply(lab)
+    server = wait_for("the server runs", lambda: _running(lab), 120)
+    host = server["status"]["node"]
+    _kubectl(lab, "get", "virtualservers,nodes.respawn.dev", "-A")
+    wait_for("the guest writes to its disk", lambda: _acknowledged(lab) > 20, 60)
+    before = guests.evidence(lab, SERVER)
+    say(f"the guest has been told that {before['lastSeq']} records are safe on its disk")
+
+    title(f"{host} loses power")
+    off = datetime.datetime.now(datetime.UTC)
+    subprocess.run([str(PROJECT / "hack/lab"), "host", "power-off", host, "--name", lab.state.name])
+    say(f"{clock(off)}  {host} is off: not a process of it is left, and nobody was told")
+    back = _follow(lab, host, off)
+
+    title("What the guest itself proves")
+    proof = _proof(lab)
+    _tell_downtime(proof, off)
+    _kubectl(lab, "get", "virtualservers,nodes.respawn.dev", "-A")
+    _closing(lab, host, back)
+
+
+def _lab(order: Order) -> Lab:
+    title("A cluster in this machine")
+    with Folder(order.lab).locked():
+        return lifecycle.up(
+            order.lab,
+            hosts=order.number("--hosts", 3, 2, 20),
+            operators=order.number("--operators", 2, 1, 9),
+            profile=order.options.get("--profile", "default"),
+        )
+
+
+def _apply(lab: Lab) -> None:
+    say(f"kubectl apply -f {SAMPLE.relative_to(PROJECT)}")
+    print(install.kubectl(lab, "apply", "--server-side", "-f", str(SAMPLE)), end="")
+
+
+def _server(lab: Lab) -> dict[str, Any]:
+    words = ("-n", SERVER.namespace, "get", "virtualserver", SERVER.name, "-o", "json")
+    found: dict[str, Any] = json.loads(install.kubectl(lab, *words))
+    return found
+
+
+def _running(lab: Lab) -> dict[str, Any] | None:
+    server = _server(lab)
+    conditions = {c["type"]: c["status"] for c in server.get("status", {}).get("conditions", [])}
+    return server if conditions.get("Ready") == "True" else None
+
+
+def _acknowledged(lab: Lab) -> int:
+    return guests.evidence(lab, SERVER)["lastSeq"] or 0
+
+
+def _follow(lab: Lab, host: str, off: datetime.datetime) -> str:
+    """Print each step of the recovery as the server's status tells it; the new host."""
+    told: set[str] = set()
+    words = {
+        "lastSeen": "last sign of life of the host",
+        "suspected": "suspected: Lease and heart are both silent",
+        "decided": "decided: it is dead or cut off, and nobody answers for it",
+        "fenced": "fenced: its addresses are shut out of Ceph, and read back",
+        "placed": "placed on another host, with the proof",
+        "started": "its QEMU was started",
+        "ready": "running again",
+    }
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        recovery = _server(lab).get("status", {}).get("lastRecovery") or {}
+        if recovery.get("fromNode") == host and parse_time(recovery.get("decided")) > off:
+            for key, text in words.items():
+                if key not in told and recovery.get(key):
+                    told.add(key)
+                    at = parse_time(recovery[key])
+                    say(f"{clock(at)}  {(at - off).total_seconds():+6.2f} s  {text}")
+            if "ready" in told:
+                say(f"proof: {recovery.get('proof')};  {host} -> {recovery.get('toNode')}")
+                return str(recovery.get("toNode"))
+        time.sleep(0.1)
+    raise LabError("the server did not come back within two minutes: kubectl describe vs")
+
+
+def _proof(lab: Lab) -> dict[str, Any]:
+    wait_for("the guest writes again", lambda: len(guests.evidence(lab, SERVER)["boots"]) > 1, 90)
+    proof = guests.evidence(lab, SERVER)
+    say(f"boots {len(proof['boots'])}, last record {proof['lastSeq']}")
+    say(f"records acknowledged but lost: {proof['lost'] or 'none'}")
+    say(f"records that another writer left behind: {proof['foreign'] or 'none'}")
+    many = [row["image"] for row in writers.writers(lab)["images"] if row["active"] > 1]
+    say(f"images with more than one writer: {many or 'none'}")
+    if proof["lost"] or proof["foreign"] or many:
+        raise LabError("that must never be")
+    return proof
+
+
+def _tell_downtime(proof: dict[str, Any], off: datetime.datetime) -> None:
+    first = next(t for t in map(parse_time, proof["boots"]) if t > off)
+    seconds = (first - off).total_seconds()
+    say(f"downtime, power-off to the first record that is safe again: {seconds:.1f} s")
+
+
+def _closing(lab: Lab, host: str, back: str) -> None:
+    flag = "" if lab.state.name == "lab" else f" --name {lab.state.name}"
+    print(
+        f"""
+The lab is left up. Try next:
+  eval "$(hack/lab env{flag})"
+  kubectl -n {SERVER.namespace} describe vs {SERVER.name}   what happened, told by the object alone
+  hack/lab host power-on {host}{flag}            it comes back, is found clean, and is let in again
+  hack/lab guest kill {SERVER}{flag}      SIGKILL to its QEMU
+  hack/lab operator kill 1{flag}                 whichever leads
+  hack/lab host power-off {back}{flag}
+  hack/lab writers{flag}; hack/lab guest {SERVER}{flag}
+  hack/lab down{flag}"""
+    )
+
+
+# --- telling
+
+
+def title(text: str) -> None:
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n== {text}", flush=True)
+
+
+def say(text: str) -> None:
+    print(f"  {text}", flush=True)
+
+
+def clock(at: datetime.datetime) -> str:
+    return at.strftime("%H:%M:%S.%f")[:-3]
+
+
+def parse_time(text: str | None) -> datetime.datetime:
+    """RFC 3339 -> UTC; the beginning of time for None."""
+    if not text:
+        return datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def wait_for(what: str, ask: Callable[[], T | None], timeout: float) -> T:
+    started = time.monotonic()
+    while True:
+        answer = ask()
+        if answer:
+            say(f"{what}  ({time.monotonic() - started:.1f} s)")
+            return answer
+        if time.monotonic() - started > timeout:
+            raise LabError(f"not within {timeout:.0f} s: {what}")
+        time.sleep(0.2)
+
+
+def _kubectl(lab: Lab, *words: str) -> None:
+    print(f"\n  $ kubectl {' '.join(words)}")
+    for line in install.kubectl(lab, *words).splitlines():
+        print(f"    {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

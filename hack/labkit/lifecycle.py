@@ -1,0 +1,198 @@
+"""Bringing a lab up, repairing it, taking it down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from functools import partial
+
+from labkit import ceph, controlplane, install, names, network
+from labkit.binaries import control_plane
+from labkit.errors import LabError
+from labkit.host import Host, new_state
+from labkit.lab import Lab
+from labkit.namespaces import HERE, SYSTEM_PYTHON, in_network, start_namespace, unshared
+from labkit.progress import say, step
+from labkit.state import Folder, LabState
+from labkit.supervise import init_pid, kill_namespace
+
+NICE_QEMU = """#!/bin/bash
+renice -n 10 -p $$ >/dev/null
+exec -a /usr/bin/qemu-system-x86_64 /usr/bin/qemu-system-x86_64.real "$@"
+"""
+
+
+def _start_lab_namespace(folder: Folder, state: LabState) -> Lab:
+    listener = controlplane.open_listener()
+    state.port = listener.getsockname()[1]
+    folder.save(state)
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    command = unshared(HERE / "lab-boot.sh", folder.socket, folder.logs, str(listener.fileno()))
+    pid = start_namespace(
+        command,
+        socket=folder.socket,
+        log=folder.logs / "init.log",
+        env={"LAB_NAME": state.name},
+        pass_fds=[listener.fileno()],
+    )
+    listener.close()  # the lab's PID 1 has it now
+    return Lab(folder, state, pid)
+
+
+def _prepare(lab: Lab) -> None:
+    folder = lab.folder
+    for path in (folder.pki, folder.consoles, folder / "hosts"):
+        path.mkdir(parents=True, exist_ok=True)
+    wrapper = folder / "nice-qemu"
+    wrapper.write_text(NICE_QEMU)
+    wrapper.chmod(0o755)
+    network.build_switches(lab.inside)
+    for index in range(1, lab.state.operators + 1):
+        addresses = {
+            plane: f"{names.operator_address(plane, index)}/24"
+            for plane in ("management", "storage")
+        }
+        network.add_network(lab.inside, f"op-{index}", addresses)
+    lab.supervisor.define(
+        "consoles", [SYSTEM_PYTHON, "-SE", str(HERE / "consoles.py"), str(folder.consoles)]
+    )
+    lab.supervisor.start("consoles")
+    _start_dhcp(lab)
+
+
+def _start_dhcp(lab: Lab) -> None:
+    leases = lab.folder / "dhcp.leases"
+    lab.supervisor.define(
+        "dhcp",
+        [
+            *in_network("tenant"), "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
+            "--port=0", "--interface=ten0", "--bind-interfaces", "--no-ping",
+            "--dhcp-authoritative", "--dhcp-rapid-commit",
+            "--dhcp-range=10.40.1.1,10.40.250.254,infinite",
+            f"--dhcp-leasefile={leases}", "--user=root", "--log-facility=-",
+            "--dhcp-option=3", "--dhcp-option=6",
+        ],
+    )  # fmt: skip
+    lab.supervisor.start("dhcp")
+
+
+def _start_control_plane(lab: Lab) -> None:
+    with step("etcd and kube-apiserver"):
+        controlplane.define(lab.folder, lab.state, lab.authority(), lab.supervisor)
+        controlplane.start(lab.supervisor)
+        controlplane.wait_ready(lab.folder, lab.state)
+
+
+def _start_ceph(lab: Lab) -> None:
+    with step("Ceph: mon, mgr, 3 OSDs"):
+        ceph.create(lab.folder, lab.state, lab.inside, lab.supervisor)
+        lab.folder.save(lab.state)
+
+
+def _start_host(lab: Lab, host: Host) -> None:
+    with step(f"{host.name}: network, libvirtd"):
+        host.write_files(lab.authority())
+        host.power_on()
+
+
+def up(name: str, *, hosts: int, operators: int, profile: str, bare: bool = False) -> Lab:
+    """Bring a lab up, or repair one: what runs is left, what does not is started."""
+    folder = Folder(name)
+    if folder.exists():
+        state = folder.load()
+        if state.complete and init_pid(folder.socket) is not None:
+            return repair(Lab.open(name))
+        say(f"lab '{name}' is left from a crash: taking the rest of it down first")
+        down(name)
+    state = LabState(name=name, profile=profile, operators=operators, bare=bare)
+    state.hosts = {f"host-{i}": new_state(f"host-{i}") for i in range(1, hosts + 1)}
+    control_plane()
+    started = time.monotonic()
+    try:
+        lab = _build(folder, state)
+    except BaseException as error:
+        if state.complete and isinstance(error, LabError):
+            # everything was started, but not all is well: the logs tell why
+            say(f"the lab is left up: hack/lab logs --name {name}")
+            raise
+        say("taking down what was started")
+        _take_down(folder)
+        raise
+    say(f"  ✓ lab '{name}' is up  ({time.monotonic() - started:.1f} s)")
+    return lab
+
+
+def _build(folder: Folder, state: LabState) -> Lab:
+    folder.save(state)
+    with step("namespaces and switches"):
+        lab = _start_lab_namespace(folder, state)
+        _prepare(lab)
+        lab.authority()
+    side_by_side(lab, [lambda: _start_ceph(lab), lambda: _start_control_plane(lab)])
+    calls = [partial(_start_host, lab, host) for host in lab.hosts()]
+    if not state.bare:
+        calls.append(partial(install.install, lab))
+    side_by_side(lab, calls)
+    state.complete = True
+    folder.save(state)
+    if not state.bare:
+        with step("everything Ready"):
+            install.wait_ready(lab)
+    return lab
+
+
+def side_by_side(lab: Lab, calls: Sequence[Callable[[], None]]) -> None:
+    """Run calls in threads. The first failure, or Ctrl-C, kills the lab, which ends the others."""
+    pool = ThreadPoolExecutor(4)
+    futures = [pool.submit(call) for call in calls]
+    try:
+        for future in as_completed(futures):
+            future.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        kill_namespace(lab.folder.socket)
+        wait(futures, timeout=5)
+        raise
+    pool.shutdown()
+
+
+def repair(lab: Lab) -> Lab:
+    """Undo every fault that may be in force: thaw, heal, power on, start."""
+    for name, service in lab.supervisor.services().items():
+        if name.startswith("machine-"):
+            continue
+        if service["state"] == "frozen":
+            lab.supervisor.order(op="thaw", name=name)
+        elif service["state"] in ("stopped", "dead"):
+            lab.supervisor.start(name)
+    for set_name, ports in network.cut_ports(lab.inside).items():
+        network.change(lab.inside, "delete", set_name, sorted(ports))
+    controlplane.wait_ready(lab.folder, lab.state)
+    ceph.wait_osds(lab.folder, lab.inside)
+    for host in lab.hosts():
+        host.thaw() if host.pid() is not None else host.power_on()
+        for name, service in host.supervisor().services().items():
+            if service["state"] == "frozen":
+                host.supervisor().order(op="thaw", name=name)
+            elif service["state"] in ("stopped", "dead"):
+                host.supervisor().start(name)
+    return lab
+
+
+# --- down
+
+
+def down(name: str) -> bool:
+    """Take the lab down with all that it started; False when there was none."""
+    folder = Folder(name)
+    if not folder.exists() and init_pid(folder.socket) is None:
+        return False
+    _take_down(folder)
+    return True
+
+
+def _take_down(folder: Folder) -> None:
+    # everything of the lab lives in the PID, mount and network namespaces of this one process
+    kill_namespace(folder.socket)
+    folder.remove()

@@ -1,0 +1,365 @@
+"""Hosts that crash, reboot and freeze, with agent and heart; and operators that die anywhere."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from tests.simulation.api import ApiPort, FakeApi
+from tests.simulation.ceph import CephPort, FakeCeph, HeartPort
+from tests.simulation.libvirt import FakeLibvirt, HypervisorPort
+from tests.simulation.net import MANAGEMENT, STORAGE, Gate, Kernel, Net, Process
+from tests.simulation.truth import Truth
+
+from respawn.agent.core import Agent, AgentPorts
+from respawn.decide.election import Terms
+from respawn.model.base import Key, Now, Owner
+from respawn.model.conditions import Reason
+from respawn.model.host import Ask, Exit, GuardAnswer, Identity
+from respawn.model.node import Capacity, Node
+from respawn.model.sight import Answer, Beat
+from respawn.model.storage import Entry
+from respawn.ports.errors import PortError, Refused
+from respawn.runtime.operator import Operator, OperatorPorts
+
+EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
+GIB = 2**30
+
+
+class SimClock:
+    """`Clock`: monotonic and wall time, each with an offset of its own."""
+
+    def __init__(self, offset: float = 0.0, skew: float = 0.0) -> None:
+        self._offset, self.skew = offset, skew
+
+    def now(self) -> Now:
+        elapsed = asyncio.get_running_loop().time()
+        return Now(elapsed + self._offset, EPOCH + timedelta(seconds=elapsed + self.skew))
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SimJournal:
+    """`Journal`: on a tmpfs of one boot."""
+
+    def __init__(self) -> None:
+        self._marks: set[tuple[str, int]] = set()
+
+    def admitted(self) -> frozenset[tuple[str, int]]:
+        return frozenset(self._marks)
+
+    def admit(self, uid: str, epoch: int) -> bool:
+        new = (uid, epoch) not in self._marks
+        self._marks.add((uid, epoch))
+        return new
+
+
+class SimHost:
+    """One machine, over all its boots."""
+
+    def __init__(
+        self, name: str, address: str, *, net: Net, api: FakeApi, ceph: FakeCeph, truth: Truth,
+        rng: Random,
+    ) -> None:  # fmt: skip
+        self.name, self.address = name, address
+        self.net, self.api, self.ceph, self.truth = net, api, ceph, truth
+        self.clock = SimClock(rng.uniform(0, 1e5), rng.uniform(-100, 100))
+        self.boots = 0
+        self.machine_id = f"machine-{name}"
+        self.on = False
+        self.agent_stays_dead = False
+        self.kernel = Kernel(address)
+        self.libvirt: FakeLibvirt | None = None
+        self.agent: Agent | None = None
+        self.agent_process: Process | None = None
+        self.heart_process: Process | None = None
+        self.journal = SimJournal()
+        self.memory = 64 * GIB
+        self.stale_list: Node | None = None
+        """What the next agent's watch shows of its Node first: an old version."""
+        self.watch_begins_after = 0.0
+        self.looked = Gate()
+        """Shut: what was seen in /proc reaches the agent only later."""
+        self._counter = 0
+
+    @property
+    def boot_id(self) -> str:
+        return f"{self.name}-boot-{self.boots}"
+
+    # Power.
+
+    def power_on(self) -> None:
+        if self.on:
+            return
+        self.boots += 1
+        self.on = True
+        bugs = self.kernel.bugs
+        self.kernel = Kernel(self.address)
+        self.kernel.bugs = bugs
+        self.journal = SimJournal()
+        self.libvirt = FakeLibvirt(
+            host=self.name, boot=self.boot_id, kernel=self.kernel, net=self.net, ceph=self.ceph,
+            truth=self.truth, hook=self._hook,
+        )  # fmt: skip
+        self.libvirt.on_exit = self._exit
+        self.libvirt.on_change = self._change
+        # What a crashed boot still had on its way is gone once the next one is there.
+        self.truth.flights = [f for f in self.truth.flights if self.address not in f.client]
+        self.start_agent()
+        self.start_heart()
+
+    def power_off(self) -> None:
+        if not self.on:
+            return
+        self.on = False
+        self.kernel.up = False
+        self.kill_agent()
+        if self.heart_process is not None:
+            self.heart_process.kill()
+        assert self.libvirt is not None
+        self.libvirt.power_off()
+
+    def freeze(self) -> None:
+        """Every process stands still; the kernel still answers."""
+        self.kernel.gate.shut()
+
+    def thaw(self) -> None:
+        self.kernel.gate.open()
+
+    # Processes.
+
+    def start_agent(self) -> None:
+        if not self.on or (self.agent_process is not None and self.agent_process.alive):
+            return
+        process = self.agent_process = Process(f"agent-{self.name}", self.kernel)
+        process.spawn(self._run_agent(process))
+
+    async def _run_agent(self, process: Process) -> None:
+        assert self.libvirt is not None
+        ports = AgentPorts(
+            cluster=ApiPort(self.api, process),
+            hypervisor=HypervisorPort(self.libvirt, process),
+            journal=self.journal,
+            host=HostPort(self, process),
+            heart=HeartPort(self.ceph, process, self.name),
+            clock=self.clock,
+        )
+        agent = Agent(await ports.host.identity(), ports, self.api.pools)
+        agent.on_policy(self.api.policy.generation, self.api.policy.timings)
+        self.agent = agent
+        if self.stale_list is not None:
+            agent.on_node(self.stale_list)
+            self.stale_list = None
+        running = process.spawn(agent.run())
+        await asyncio.sleep(self.watch_begins_after)
+        self.api.watch(process, self._deliver(agent))
+        await running
+
+    def _deliver(self, agent: Agent) -> Callable[[str, Any], None]:
+        def deliver(kind: str, value: Any) -> None:
+            if kind == "node" and value.name == self.name:
+                agent.on_node(value)
+            elif kind == "server" and value.here == self.name:
+                agent.on_server(value)
+            elif kind in ("server", "server-gone") and value.uid in agent.state.servers:
+                agent.on_server_gone(value.uid)
+
+        return deliver
+
+    def kill_agent(self) -> None:
+        if self.agent_process is not None:
+            self.agent_process.kill()
+        self.agent = None
+
+    def start_heart(self) -> None:
+        process = self.heart_process = Process(f"heart-{self.name}", self.kernel)
+        process.spawn(self._beat(process))
+
+    async def _beat(self, process: Process) -> None:
+        port = HeartPort(self.ceph, process, self.name)
+        while True:
+            begun = self.clock.now().mono
+            self._counter += 1
+            servers = self.agent.heart_servers() if self.agent else ()
+            try:
+                await port.beat(Beat(self.machine_id, self.boot_id, self._counter, servers))
+                if self.agent is not None:
+                    self.agent.on_beat(begun)
+            except PortError as lost:
+                if self.agent is not None and not isinstance(lost, Refused):
+                    self.agent.on_beat_lost()
+            await asyncio.sleep(self.api.policy.timings.heartbeat)
+
+    # libvirt's side.
+
+    async def _hook(self, ask: Ask) -> GuardAnswer:
+        agent, process = self.agent, self.agent_process
+        if agent is None or process is None or not process.alive:
+            return GuardAnswer(False, "the agent is not there")
+        await process.thawed()
+        task = process.spawn(agent.guard.answer(ask))
+        await asyncio.wait({task})
+        if task.cancelled():
+            return GuardAnswer(False, "the agent went away")
+        return task.result()
+
+    def _exit(self, gone: Exit) -> None:
+        if self.agent is not None:
+            self.agent.on_exit(gone)
+
+    def _change(self, uid: str) -> None:
+        if self.agent is not None:
+            self.agent.on_change(uid)
+
+    def kill_qemu(self, uid: str, reason: str = Reason.QEMU_DIED, orderly: bool = False) -> None:
+        if self.libvirt is not None and self.libvirt.running(uid) is not None:
+            self.libvirt.die(uid, reason, orderly=orderly)
+
+
+class HostPort:
+    """`Host` as the agent sees it."""
+
+    def __init__(self, host: SimHost, who: Process) -> None:
+        self._host, self._heart = host, HeartPort(host.ceph, who, host.name)
+
+    async def identity(self) -> Identity:
+        host = self._host
+        return Identity(host.name, host.machine_id, host.boot_id, (host.kernel.address,))
+
+    async def capacity(self, node: Node | None) -> Capacity:
+        return Capacity(cores=16, memory=self._host.memory, machine="pc-q35-7.2")
+
+    async def pool_processes(self) -> tuple[int, ...]:
+        assert self._host.libvirt is not None
+        domains = list(self._host.libvirt.domains.values())
+        seen = tuple(d.who.pid for d in domains if d.who.pid is not None)
+        await self._host.looked.passed()
+        return seen
+
+    async def blocklist(self) -> frozenset[Entry]:
+        return await self._heart.blocklist()
+
+
+class SimWitness:
+    """`Witness`: what the machine at the other end would answer."""
+
+    def __init__(self, net: Net, who: Process, hosts: dict[str, SimHost]) -> None:
+        self._net, self._who, self._hosts = net, who, hosts
+
+    async def ask(self, node: Node, deadline: float) -> tuple[Answer, str | None]:
+        host = self._hosts.get(node.name)
+        await self._who.thawed()
+        await asyncio.sleep(0.01)
+        if host is None or not host.on:
+            await asyncio.sleep(deadline)
+            return Answer.SILENCE, None
+        up = self._net.switch.up
+        mine, theirs = self._who.kernel.address, host.address
+        awake = host.kernel.gate.is_open and host.libvirt and host.libvirt.gate.is_open
+        if awake and up(MANAGEMENT, mine, theirs):
+            return Answer.LIBVIRT, host.boot_id
+        if up(MANAGEMENT, mine, theirs) or up(STORAGE, mine, theirs):
+            return Answer.KERNEL, None
+        await asyncio.sleep(deadline)
+        return Answer.SILENCE, None
+
+
+class SimOperator:
+    """One operator, over all its lives."""
+
+    def __init__(
+        self, name: str, address: str, *, net: Net, api: FakeApi, ceph: FakeCeph,
+        hosts: dict[str, SimHost], rng: Random, terms: Terms,
+        log: Callable[[str, Key, str, str], None],
+    ) -> None:  # fmt: skip
+        self.name, self.address, self.terms = name, address, terms
+        self.net, self.api, self.ceph, self.hosts, self._log = net, api, ceph, hosts, log
+        self._rng = rng
+        self.clock = SimClock(rng.uniform(0, 1e5), rng.uniform(-1, 1))
+        self.lives = 0
+        self.kernel = Kernel(address)
+        self.process: Process | None = None
+        self.core: Operator | None = None
+        self.stays_dead = False
+        self.crash_after: Callable[[str], bool] = lambda point: False
+        self.points: list[str] = []
+        self.on_step: Callable[[str], None] = lambda step: None
+        """Told of every step as it begins."""
+
+    def start(self) -> None:
+        if self.process is not None and self.process.alive:
+            return
+        self.lives += 1
+        process = self.process = Process(self.name, self.kernel)
+        ceph = CephPort(self.ceph, process)
+        api = ApiPort(self.api, process)
+        ports = OperatorPorts(
+            cluster=api, leases=api, images=ceph, fence=ceph, heart=ceph,
+            witness=SimWitness(self.net, process, self.hosts), clock=self.clock,
+        )  # fmt: skip
+        core = self.core = Operator(
+            Owner(self.name, f"life-{self.lives}"), ports, terms=self.terms,
+            point=lambda name: self._at(process, name), rng=Random(self._rng.random()),
+            log=self._step,
+        )  # fmt: skip
+        core.controller._bug = self._bug
+        for pool in self.api.pools.values():
+            core.store.put_pool(pool)
+        core.store.put_policy(self.api.policy)
+        self.api.watch(process, self._deliver(core))
+        process.spawn(core.run(routine=16, failover=8))
+
+    def _step(self, key: Key, step: str, reason: str) -> None:
+        self._log(self.name, key, step, reason)
+        self.on_step(step)
+
+    def freeze(self) -> None:
+        """It stands still: at its next call, or at the return of the one under way."""
+        if self.process is not None:
+            self.process.gate.shut()
+
+    def thaw(self) -> None:
+        if self.process is not None:
+            self.process.gate.open()
+
+    def _bug(self, key: Key) -> None:
+        import sys
+
+        error = sys.exc_info()[1]
+        assert error is not None
+        self.kernel.bugs.append(error)
+
+    def _deliver(self, core: Operator) -> Callable[[str, Any], None]:
+        store = core.store
+
+        def deliver(kind: str, value: Any) -> None:
+            if kind == "server":
+                store.put_server(value)
+            elif kind == "server-gone":
+                store.drop_server(value.uid)
+            elif kind == "node":
+                store.put_node(value)
+            elif kind == "node-gone":
+                store.drop_node(value.name)
+            elif kind == "image":
+                store.put_image(value)
+
+        return deliver
+
+    def _at(self, process: Process, point: str) -> None:
+        self.points.append(point)
+        if self.crash_after(point):
+            self._log(self.name, Key("crash", point), "crash", point)  # type: ignore[arg-type]
+            process.kill()
+            raise asyncio.CancelledError
+
+    @property
+    def leads(self) -> bool:
+        alive = self.process is not None and self.process.alive
+        return alive and self.core is not None and self.core.store.me.leader
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
