@@ -226,6 +226,23 @@ def test_suspend_stops_a_guest_whose_storage_is_cut(lab: LabTool, driver: Driver
     driver("kill", **servers[1].of(1))
 
 
+def test_a_guest_whose_storage_is_cut_stops_by_itself_when_nobody_stops_it(lab: LabTool) -> None:
+    """The second net: an operation that takes too long fails, and a failed one stops the guest."""
+    disks = Disks(lab, bootable=True)
+    with driver_on(lab, "host-1", op_timeout=5) as driver:
+        driver("create", **disks.order(1))
+        eventually("it writes", lambda: "ack " in disks.console())
+        lab("host", "cut", "host-1", "storage")
+        state = lambda: driver("look", uid=disks.uid)  # noqa: E731
+        look = eventually("it stands still", lambda: (s := state())["state"] == "paused" and s)
+        assert look["paused_by_us"] is True  # by the policy that we gave it: ours to end
+        lab("host", "heal", "host-1", "storage")
+        count = disks.console().count("ack ")
+        eventually("it runs on", lambda: resumed(driver, disks), timeout=90)
+        eventually("it writes again", lambda: disks.console().count("ack ") > count, timeout=90)
+        driver("kill", **disks.of(1))
+
+
 def resumed(driver: Driver, disks: Disks) -> bool:
     """A resume waits as long as the suspend before it is still draining."""
     try:
