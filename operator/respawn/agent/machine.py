@@ -36,4 +36,4 @@ def machine_id(configured: str | None = None, path: Path = HARDWARE_ID) -> str:
 
 
 def _advice(why: str) -> str:
-    return f"{why}: set machineID in agent.yaml to a UUID of this machine's own (uuidgen)"
+    return f"{why}: set machineID in agent.yaml, and the same host_uuid in libvirtd.conf (uuidgen)"

@@ -9,14 +9,14 @@ Command = Callable[[Sequence[str]], int]
 
 
 def _operator(arguments: Sequence[str]) -> int:
-    from respawn.adapters.libvirt.witness import LibvirtWitness
+    from respawn.adapters.libvirt.witness import HostWitness
     from respawn.runtime import options, process
     from respawn.runtime.ceph_side import CephSide
 
     given = options.parse(arguments, os.environ)
     outside = process.Outside(
         storage=lambda: CephSide(given.name),
-        witness=lambda: LibvirtWitness(given.libvirt_pki),
+        witness=lambda: HostWitness(given.libvirt_pki),
     )
     return process.main(given, outside)
 

@@ -25,7 +25,7 @@ def lab() -> Iterator[LabTool]:
         yield tool
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def driver(lab: LabTool) -> Iterator[Driver]:
     with driver_on(lab, "host-1") as tool:
         yield tool

@@ -2,8 +2,8 @@
 
 While the hook is asked about a domain, libvirt holds that domain locked: a look at it returns when
 the hook is answered, so it can never call absent what is about to start. (Such a look also keeps
-libvirt from adding other domains meanwhile: nothing should look at what it is just creating.) A list
-call would wait for every such domain; a look waits for its own only.
+libvirt from adding other domains meanwhile: nobody should look at what he is just creating.) A
+list call would wait for every such domain; a look waits for its own only.
 """
 
 from dataclasses import dataclass

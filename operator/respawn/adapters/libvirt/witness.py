@@ -1,91 +1,103 @@
-"""Port Witness: a second look at a host that has gone silent. It only looks (R5)."""
+"""Port Witness: does anything of a silent host still answer? It only looks (R5).
+
+libvirt over TLS is asked by a process of its own, which can be ended whatever it hangs in: an open
+to a dead host blocks its thread for minutes. The kernel is asked on every address at the same time.
+"""
 
 import asyncio
-import errno
-import socket
+import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from respawn.adapters.libvirt import tls_look
+from respawn.adapters.libvirt.kernel_probe import answers
 from respawn.model.node import Node
 from respawn.model.sight import Answer
 
-TLS_PORT = 16514
-CLOSED_PORT = 1
-"""A port on which nothing listens: a living kernel resets the connection."""
-_ALIVE = {errno.ECONNREFUSED, errno.ECONNRESET}
+PROBE = "respawn.adapters.libvirt.witness_probe"
+ASKED_AT_MOST = 16
+"""Servers whose domain is looked for, to learn the boot ID."""
+AT_ONCE = 8
+"""Hosts whose libvirt is asked side by side."""
 
 
-class LibvirtWitness:
-    """Asks libvirtd over TLS and the kernels' TCP, all at once. `pki` has our client certificate."""
+class HostWitness:
+    """`pki` is a folder with cacert.pem, clientcert.pem and clientkey.pem; None: libvirt's own."""
 
-    def __init__(self, pki: Path | None) -> None:
+    def __init__(self, pki: Path | None = None) -> None:
         self._pki = pki
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(self, node: Node, deadline: float) -> tuple[Answer, str | None]:
-        """The best answer within `deadline` seconds, and the boot ID if libvirt told it."""
-        look = asyncio.create_task(self._ask_libvirt(node, deadline))
-        probes = [
-            asyncio.create_task(kernel_answers(address, port, deadline))
-            for addresses, port in (
-                (node.spec.management, TLS_PORT),
-                (node.spec.storage, CLOSED_PORT),
-            )
-            for address in addresses
-        ]
-        answered, boot = await look
-        alive = any(await asyncio.gather(*probes))
-        if answered:
-            return Answer.LIBVIRT, boot
-        return (Answer.KERNEL if alive else Answer.SILENCE), None
-
-    async def _ask_libvirt(self, node: Node, deadline: float) -> tuple[bool, str | None]:
-        if not node.spec.libvirt_uri:
-            return False, None
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", tls_look.__name__, self._uri(node),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        lines: list[str] = []
+        """The best answer within `deadline` seconds, and the boot ID if libvirt could tell it."""
+        libvirt = asyncio.create_task(self._libvirt(node, deadline))
+        kernel = asyncio.create_task(_kernel(node, deadline))
         try:
-            async with asyncio.timeout(deadline):
-                await _read_lines(process, lines)
-        except TimeoutError:
-            pass  # what it said until then counts
+            answered, boot_id = await libvirt
+            if answered:
+                return Answer.LIBVIRT, boot_id
+            return (Answer.KERNEL if await kernel else Answer.SILENCE), None
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-        boots = [line.split()[1] for line in lines if line.startswith(tls_look.BOOT)]
-        return tls_look.ANSWERED in lines, boots[0] if boots else None
+            for task in (libvirt, kernel):
+                task.cancel()
 
-    def _uri(self, node: Node) -> str:
+    async def _libvirt(self, node: Node, deadline: float) -> tuple[bool, str | None]:
+        """Whether this machine's libvirt answered, and the boot ID that its domains tell."""
+        said: list[dict[str, str | None]] = []
+        with suppress(TimeoutError, OSError, ValueError):
+            async with asyncio.timeout(deadline), self._turns, _process(self._question(node)) as p:
+                assert p.stdout is not None
+                async for line in p.stdout:
+                    said.append(json.loads(line))
+        # safety: another machine at its address is no sign of this one.
+        known = node.registration.machine_id if node.registration else None
+        if not said or (known and said[0]["machine_id"] != known):
+            return False, None
+        return True, said[1]["boot_id"] if len(said) > 1 else None
+
+    def _question(self, node: Node) -> str:
         uri = node.spec.libvirt_uri
-        if self._pki is None:
-            return uri
-        return f"{uri}{'&' if '?' in uri else '?'}pkipath={quote(str(self._pki))}"
+        if self._pki is not None:
+            uri += f"{'&' if '?' in uri else '?'}pkipath={quote(str(self._pki))}"
+        uids = [report.uid for report in node.host.servers][:ASKED_AT_MOST]
+        return json.dumps({"uri": uri, "uids": uids})
 
 
-async def _read_lines(process: asyncio.subprocess.Process, lines: list[str]) -> None:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        lines.append(line.decode().strip())
-
-
-async def kernel_answers(address: str, port: int, deadline: float) -> bool:
-    """Whether a kernel accepts or resets a TCP connection within `deadline` seconds."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    probe = socket.socket(family, socket.SOCK_STREAM)
-    probe.setblocking(False)
+async def _kernel(node: Node, deadline: float) -> bool:
+    """Whether the host's kernel answers on any address; returns at the first sign."""
+    addresses = dict.fromkeys((*node.spec.management, *node.storage_addresses))
+    probes = [asyncio.create_task(answers(address)) for address in addresses]
     try:
         async with asyncio.timeout(deadline):
-            await asyncio.get_running_loop().sock_connect(probe, (address, port))
-        return True
+            for first in asyncio.as_completed(probes):
+                if await first:
+                    return True
     except TimeoutError:
         return False
-    except OSError as error:
-        return error.errno in _ALIVE
     finally:
-        probe.close()
+        for probe in probes:
+            probe.cancel()
+    return False
+
+
+@asynccontextmanager
+async def _process(question: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The probe, with its question; it does not outlive the context."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", PROBE),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdin is not None
+        process.stdin.write(question.encode())
+        process.stdin.close()
+        yield process
+    finally:
+        # safety: a child of ours that only looks.
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
