@@ -9,6 +9,7 @@ from functools import partial
 
 from labkit import ceph, controlplane, install, names, network
 from labkit.binaries import control_plane
+from labkit.errors import LabError
 from labkit.host import Host, new_state
 from labkit.lab import Lab
 from labkit.namespaces import HERE, SYSTEM_PYTHON, in_network, start_namespace, unshared
@@ -110,7 +111,11 @@ def up(name: str, *, hosts: int, operators: int, profile: str, bare: bool = Fals
     started = time.monotonic()
     try:
         lab = _build(folder, state)
-    except BaseException:
+    except BaseException as error:
+        if state.complete and isinstance(error, LabError):
+            # everything was started, but not all is well: the logs tell why
+            say(f"the lab is left up: hack/lab logs --name {name}")
+            raise
         say("taking down what was started")
         _take_down(folder)
         raise
@@ -129,11 +134,11 @@ def _build(folder: Folder, state: LabState) -> Lab:
     if not state.bare:
         calls.append(partial(install.install, lab))
     side_by_side(lab, calls)
+    state.complete = True
+    folder.save(state)
     if not state.bare:
         with step("everything Ready"):
             install.wait_ready(lab)
-    state.complete = True
-    folder.save(state)
     return lab
 
 

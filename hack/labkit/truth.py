@@ -6,9 +6,9 @@ Nothing here uses Respawn. Host = whose PID namespace the process is in.
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,12 @@ from xml.etree import ElementTree
 
 import libvirt
 
+from labkit import qemu_args
 from labkit.lab import Lab
 
 #: our own metadata in a domain: who it is and which incarnation
 DOMAIN_METADATA = "https://respawn.dev/domain/v1"
 _DOMAIN_NAME = re.compile(r"vs-(?P<uid>[0-9a-f-]{36})\.(?P<epoch>[0-9]+)\Z")
-_RBD_DRIVE = re.compile(r"(?:^|file=)rbd:(?P<pool>[^/:,]+)/(?P<image>[^:,@]+)")
 
 
 @dataclass
@@ -80,9 +80,9 @@ def _read(pid: int, owners: dict[str, str | None]) -> Qemu | None:
         return None
     if namespace not in owners or stat[0] in ("Z", "X"):
         return None
-    if "-uuid" not in argv and not images(argv):
+    if "-uuid" not in argv and not qemu_args.images(argv):
         return None  # a probe of QEMU's abilities
-    uid, domain = _value(argv, "-uuid"), _guest_name(argv)
+    uid, domain = qemu_args.value(argv, "-uuid"), qemu_args.guest_name(argv)
     match = _DOMAIN_NAME.match(domain or "")
     return Qemu(
         pid=pid,
@@ -90,54 +90,20 @@ def _read(pid: int, owners: dict[str, str | None]) -> Qemu | None:
         uid=uid,
         domain=domain,
         epoch=int(match["epoch"]) if match else None,
-        images=images(argv),
+        images=qemu_args.images(argv),
         incoming="-incoming" in argv,
         stopped=stat[0] in ("T", "t"),
         started_at=_start_time(int(stat[19])),
         start_ticks=int(stat[19]),
-        macs=re.findall(r'"?mac"?[=:]"?((?:[0-9a-f]{2}:){5}[0-9a-f]{2})', " ".join(argv)),
+        macs=qemu_args.macs(argv),
     )
-
-
-def _value(argv: list[str], option: str) -> str | None:
-    return argv[argv.index(option) + 1] if option in argv[:-1] else None
-
-
-def _guest_name(argv: list[str]) -> str | None:
-    name = _value(argv, "-name")
-    if name is None:
-        return None
-    return name.removeprefix("guest=").partition(",")[0]
-
-
-def images(argv: list[str]) -> list[str]:
-    """RBD images on a QEMU command line, as POOL/NAME."""
-    found = []
-    for word in argv:
-        if word.startswith("{"):
-            try:
-                device = json.loads(word)
-            except ValueError:
-                continue
-            if device.get("driver") == "rbd":
-                found.append(f"{device['pool']}/{device['image']}")
-        else:
-            found += [f"{m['pool']}/{m['image']}" for m in _RBD_DRIVE.finditer(word)]
-            if "driver=rbd" in word:
-                fields = dict(part.partition("=")[::2] for part in word.split(","))
-                found.append(f"{fields.get('pool')}/{fields.get('image')}")
-    return sorted(set(found))
 
 
 def _start_time(ticks: int) -> str:
     """Start of a process, from its ticks after boot, by the machine's clock."""
-    boot = datetime.datetime.now(datetime.UTC).timestamp() - _uptime()
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     at = datetime.datetime.fromtimestamp(boot + ticks / os.sysconf("SC_CLK_TCK"), datetime.UTC)
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
-def _uptime() -> float:
-    return float(Path("/proc/uptime").read_text().split()[0])
 
 
 # --- libvirt's own state

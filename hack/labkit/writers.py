@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import cephview, names, truth
+from labkit import blocklists, cephview, names, truth
 from labkit.lab import Lab
 
 
@@ -84,10 +84,10 @@ def _blocklisted(
     if qemu.host is None:
         return False
     address = names.host_address("storage", names.host_index(qemu.host))
-    if cephview.address_blocked(seen.blocklist, address):
+    if blocklists.address_blocked(seen.blocklist, address):
         return True
     own = set(attributed.get(_memory_key(qemu, image), []))
-    return bool(own) and own <= cephview.blocked_nonces(seen.blocklist, address)
+    return bool(own) and own <= blocklists.blocked_nonces(seen.blocklist, address)
 
 
 # --- which Ceph client is in which QEMU
@@ -122,7 +122,7 @@ def _nonces_in(qemu: truth.Qemu, clients: cephview.ImageClients) -> set[int]:
     mapped = _mappings(qemu.pid)
     found = set()
     for client_address, cookie in clients.cookies:
-        ip, nonce = cephview.nonce_of(client_address) or ("", 0)
+        ip, nonce = blocklists.nonce_of(client_address) or ("", 0)
         if ip == address and any(low <= cookie < high for low, high in mapped):
             found.add(nonce)
     return found

@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 import yaml
+from labnet import Inside, inside, operator_network
+from labtool import LabTool, running
 
 from labkit.binaries import control_plane as control_plane_binaries
+from labkit.lab import Lab
 from labkit.pki import Authority, service_account_keys
 from respawn.adapters.kubernetes import config
 from respawn.adapters.kubernetes.client import Client
@@ -246,3 +249,24 @@ def applied(control_plane: ControlPlane) -> Iterator[None]:
     yield
     kinds = ",".join(f"{kind.plural}.respawn.dev" for kind in KINDS)
     control_plane.kubectl("delete", kinds, "--all", "-A")
+
+
+@pytest.fixture(scope="session")
+def ceph_lab() -> Iterator[LabTool]:
+    """Two hosts and a Ceph without Respawn's own processes, shared by all tests of the adapters."""
+    name = os.environ.get("RESPAWN_TEST_LAB", "adapters")
+    with running(name, "--hosts", "2", "--operators", "1", "--bare") as tool:
+        yield tool
+
+
+@pytest.fixture(scope="session")
+def ceph_insides(ceph_lab: LabTool) -> Lab:
+    """The same lab by its code: its keys, its networks."""
+    return Lab.open(ceph_lab.name)
+
+
+@pytest.fixture(scope="session")
+def operator(ceph_insides: Lab) -> Iterator[Inside]:
+    """The network of operator 1."""
+    with inside(operator_network(ceph_insides)) as there:
+        yield there

@@ -61,15 +61,23 @@ class Reason(StrEnum):
     AS_SPECIFIED = "AsSpecified"
     WORKING = "Working"
     NOT_NEEDED = "NotNeeded"
+    MALFORMED = "Malformed"
+    API_REFUSED = "RefusedByApi"
+    # pools and images
+    CREDENTIALS_MISSING = "CredentialsMissing"
+    IMPORTING = "Importing"
     # disks
     PREPARING_DISKS = "PreparingDisks"
     UNKNOWN_POOL = "UnknownPool"
     POOL_NOT_READY = "PoolNotReady"
     UNKNOWN_IMAGE = "UnknownImage"
     IMAGE_NOT_READY = "ImageNotReady"
+    SOURCE_UNREADABLE = "SourceUnreadable"
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
     IMAGE_LARGER_THAN_DISK = "ImageLargerThanDisk"
     DISK_FAILED = "DiskFailed"
     # placement
+    NETWORKS_COME_LATER = "NetworksComeLater"
     NO_HOST_FITS = "NoHostFits"
     WAITING_FOR_WAVE = "WaitingForHigherPriority"
     WAITING_FOR_OWN_HOST = "WaitingForOwnHost"
@@ -127,6 +135,7 @@ class Reason(StrEnum):
     BLOCKLISTED = "BlocklistedWhileOK"
     # policy, self-doubt and brake
     ENFORCED = "Enforced"
+    TIMINGS_UNSAFE = "TimingsUnsafe"
     TOO_MANY_HOSTS = "TooManyHostsFailed"
     NOT_LEADER = "NotLeader"
     API_UNPROVEN = "OwnApiAccessUnproven"

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
+
+from respawn.model.conditions import Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,13 @@ class Policy:
     brake_released: bool = False
     """A person has looked and says: go on."""
     resource_version: str = ""
+    released_until: datetime | None = None
+    """Until when it is released; `brake_released` is what that means now."""
+    worst_case: float = 0.0
+    """Seconds from a host's loss to the first start elsewhere, as last told in its status."""
+    conditions: tuple[Condition, ...] = ()
+    observed_generation: int = -1
+    uid: str = ""
 
     def binding(self, acknowledged: int) -> Timings:
         """The timings that a host is judged by: the new ones only once its agent obeys them."""

@@ -1,7 +1,9 @@
 """Pools, golden images, and what is seen of Ceph's side: image clients and blocklist entries."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from respawn.model.conditions import Condition
 from respawn.model.node import Form
 from respawn.model.placement import Locker, entity_ip
 
@@ -17,6 +19,28 @@ class Pool:
     client: str = ""
     monitors: tuple[str, ...] = ()
     ready: bool = True
+    secret: tuple[str, str] | None = None
+    """Namespace and name of the Secret with its client's key."""
+    uid: str = ""
+    total: int = 0
+    """Bytes it can hold, as last told in its status."""
+    used: int = 0
+    conditions: tuple[Condition, ...] = ()
+    observed_generation: int = -1
+    resource_version: str = ""
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a golden image comes from: exactly one of `url`, `path` and `image` (in RBD)."""
+
+    url: str | None = None
+    path: str | None = None
+    image: str | None = None
+    pool: str | None = None
+    """Ceph's name of the pool that `image` is in; the StoragePool's own if None."""
+    snapshot: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +55,17 @@ class Image:
     reason: str = ""
     resource_version: str = ""
     generation: int = 1
+    origin: Origin | None = None
+    checksum: str | None = None
+    """`sha256:HEX` of what is read from its origin."""
+    phase: str = ""
+    """A summary for people that no code reads."""
+    location: str = ""
+    """Where it is, as POOL/NAME@SNAPSHOT, once it is imported."""
+    imported: datetime | None = None
+    conditions: tuple[Condition, ...] = ()
+    observed_generation: int = -1
+    deleting: bool = False
 
     @property
     def rbd_name(self) -> str:

@@ -4,6 +4,7 @@ Its own standing is counted from *before* the renewal that succeeded was sent, s
 before anybody else may begin.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from respawn.ports.errors import NotFound, PortError
 from respawn.runtime.store import Store
 
 LEASE = "operator-leader"
+log = logging.getLogger(__name__)
 
 
 class Leadership:
@@ -66,12 +68,14 @@ class Leadership:
         until = leads_until(begun, self._terms)
         self._store.me = replace(self._store.me, leader=True, lease_until=until, api_ok_at=begun)
         if not was:
+            log.info("%s leads", self._name)
             self._elected()
 
     def _step_down_if_over(self) -> None:
         me = self._store.me
         if me.leader and self._clock.now().mono >= me.lease_until:
             self._store.me = replace(me, leader=False)
+            log.warning("%s leads no more: its Lease could not be renewed in time", self._name)
 
     async def release(self) -> None:
         """Give it up, so that the standby need not wait. Never raises."""

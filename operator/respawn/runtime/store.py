@@ -22,7 +22,9 @@ Changed = Callable[[Key], None]
 T = TypeVar("T", Server, Node, Image)
 
 
-def is_newer(value: Server | Node | Image, known: Server | Node | Image | None) -> bool:
+def is_newer(
+    value: Server | Node | Image | Pool, known: Server | Node | Image | Pool | None
+) -> bool:
     """Whether `value` was read later than what is known; watches may bring old ones late."""
     if known is None or not known.resource_version:
         return True
@@ -35,6 +37,7 @@ class Store:
     def __init__(self, me: Owner, changed: Changed = lambda key: None) -> None:
         self.me = Me(me)
         self.changed = changed
+        self.pool_changed: Callable[[str], None] = lambda name: None
         self.servers: dict[str, Server] = {}
         self.nodes: dict[str, Node] = {}
         self.pools: dict[str, Pool] = {}
@@ -130,9 +133,21 @@ class Store:
             self.images[image.uid] = image
             self.changed(Key(Kind.IMAGE, image.uid))
 
+    def drop_image(self, uid: str) -> None:
+        """It is gone from the API."""
+        if self.images.pop(uid, None) is not None:
+            self.changed(Key(Kind.IMAGE, uid))
+
     def put_pool(self, pool: Pool) -> None:
-        """A StoragePool."""
-        self.pools[pool.name] = pool
+        """A StoragePool as read, watched or written."""
+        if is_newer(pool, self.pools.get(pool.name)):
+            self.pools[pool.name] = pool
+            self.pool_changed(pool.name)
+
+    def drop_pool(self, name: str) -> None:
+        """It is gone from the API."""
+        if self.pools.pop(name, None) is not None:
+            self.pool_changed(name)
 
     def put_policy(self, policy: Policy) -> None:
         """The policy; timings of the generations before stay known while hosts may obey them."""

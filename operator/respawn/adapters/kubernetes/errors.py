@@ -6,6 +6,7 @@ Each is an error of the ports, so that nothing above the adapters needs to know 
 from collections.abc import Mapping
 from typing import Any
 
+from respawn.model.conditions import Reason
 from respawn.ports import errors as ports
 
 
@@ -67,4 +68,4 @@ def of_status(status: int, body: Mapping[str, Any]) -> ApiError:
         return Unavailable(message, status=status, reason=reason, undone=True)
     if status >= 500:
         return Unavailable(message, status=status, reason=reason)
-    return Refused(message, status=status, reason=reason)
+    return Refused(message, status=status, reason=reason or Reason.API_REFUSED)

@@ -48,15 +48,18 @@ def held(read: Lease, holder: str, duration: float, now: datetime) -> dict[str, 
 
 
 class LeaseStore:
-    """`ports.cluster.Leases` in Respawn's namespace; `deadline` (seconds) is for each request."""
+    """`ports.cluster.Leases` in `namespace`; `deadline` (seconds) is for each request."""
 
-    def __init__(self, client: Client, *, deadline: float) -> None:
+    def __init__(self, client: Client, *, deadline: float, namespace: str = NAMESPACE) -> None:
         self._client = client
         self._deadline = deadline
+        self._namespace = namespace
 
     async def get_lease(self, name: str) -> Lease:
         """The Lease as it is now. Raises NotFound, Unavailable."""
-        found = await self._client.get(LEASES, name, namespace=NAMESPACE, deadline=self._deadline)
+        found = await self._client.get(
+            LEASES, name, namespace=self._namespace, deadline=self._deadline
+        )
         return decode(found)
 
     async def hold_lease(self, read: Lease, holder: str, duration: float) -> Lease:
@@ -69,7 +72,7 @@ class LeaseStore:
         if not read.resource_version:
             body = {"metadata": {"name": read.name}, "spec": spec}
             made = await self._client.create(
-                LEASES, body, namespace=NAMESPACE, deadline=self._deadline
+                LEASES, body, namespace=self._namespace, deadline=self._deadline
             )
             return decode(made)
         written = await self._client.patch(
@@ -77,7 +80,7 @@ class LeaseStore:
             read.name,
             {"spec": spec},
             resource_version=read.resource_version,
-            namespace=NAMESPACE,
+            namespace=self._namespace,
             deadline=self._deadline,
         )
         return decode(written)

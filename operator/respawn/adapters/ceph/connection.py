@@ -1,0 +1,94 @@
+"""Blocking Ceph calls for asyncio: threads of a pool of their own, a deadline on each."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from respawn.adapters.ceph import errors
+from respawn.adapters.ceph.access import Access, Where
+from respawn.adapters.ceph.errors import Shut, TimedOut
+from respawn.adapters.ceph.handle import Handle, connect
+
+T = TypeVar("T")
+DEADLINE = 10.0
+"""Seconds for one call of several operations, each of which librados bounds by itself."""
+
+
+class Connection:
+    """One handle for one purpose, made at the first call and again whenever it was given up.
+
+    Belongs to one event loop. A call that did not end by its deadline keeps its thread until
+    librados lets it go, so a purpose that must not wait for others has a Connection of its own.
+    """
+
+    def __init__(self, where: Where, *, purpose: str, threads: int) -> None:
+        self._where = where
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"ceph-{purpose}")
+        self._connector = ThreadPoolExecutor(1, thread_name_prefix=f"ceph-{purpose}-connect")
+        self._handle: Handle | None = None
+        self._made: list[Handle] = []
+        self._connecting: asyncio.Task[Handle] | None = None
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The entity addresses it has: also of handles given up that a hanging call still uses."""
+        return frozenset(handle.address for handle in self._made if not handle.ended)
+
+    async def run(self, what: str, work: Callable[[Handle], T], *, deadline: float = DEADLINE) -> T:
+        """Do `work` in a thread; `what` names it in errors.
+
+        Raises what `work` does and, for librados and librbd, the ports' errors: Unavailable at the
+        deadline.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline):
+                handle = await self.handle()
+                return await loop.run_in_executor(self._threads, self._do, handle, what, work)
+        except TimeoutError:
+            raise TimedOut(f"{what}: no answer within {deadline:g} s") from None
+
+    def _do(self, handle: Handle, what: str, work: Callable[[Handle], T]) -> T:
+        try:
+            with handle.used(), errors.translated(what):
+                return work(handle)
+        except (Shut, TimedOut):
+            handle.retire()
+            raise
+
+    async def handle(self) -> Handle:
+        """The handle, connected; all that wait for it share one attempt.
+
+        Raises Unavailable, Refused.
+        """
+        access = self._where()
+        if self._handle and (self._handle.retired or self._handle.access != access):
+            self._handle.retire()
+            self._handle = None
+        if self._handle:
+            return self._handle
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(access))
+            # whoever waited may be gone by then: nobody else is told that it failed
+            self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._connecting)
+
+    async def _connect(self, access: Access) -> Handle:
+        loop = asyncio.get_running_loop()
+        try:
+            handle = await loop.run_in_executor(self._connector, connect, access)
+            self._made = [*(made for made in self._made if not made.ended), handle]
+            self._handle = handle
+            return handle
+        finally:
+            self._connecting = None
+
+    async def close(self) -> None:
+        """Give the handle up; calls under way end by themselves."""
+        if self._connecting:
+            await asyncio.wait([self._connecting])
+        if self._handle:
+            self._handle.retire()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._connector.shutdown(wait=False)

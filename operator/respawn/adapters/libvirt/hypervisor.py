@@ -1,0 +1,358 @@
+"""Port Hypervisor: the local libvirt and the QEMU processes of this host."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from respawn.adapters.libvirt.addresses import GuestAddresses
+from respawn.adapters.libvirt.ceph_access import ensure_secret
+from respawn.adapters.libvirt.connection import LOCAL, Workers, detached
+from respawn.adapters.libvirt.domain_xml import DomainSettings, domain_xml
+from respawn.adapters.libvirt.domains import Seen, exact, remembered_mark, see
+from respawn.adapters.libvirt.errors import of_libvirt
+from respawn.adapters.libvirt.events import DomainEvent, Events, ending, told_by_host
+from respawn.adapters.libvirt.journal import FOLDER, Marks, RunJournal
+from respawn.adapters.libvirt.names import incarnation_of
+from respawn.adapters.libvirt.processes import Processes, Qemu
+from respawn.model.conditions import Reason
+from respawn.model.host import DomainState, Exit, Incarnation, Look
+from respawn.model.node import ReportState, ServerReport
+from respawn.model.server import domain_name
+from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
+from respawn.ports.hypervisor import DomainOrder
+
+log = logging.getLogger(__name__)
+LOOK_DEADLINE = 4.0
+"""Longer than the hook's: a look at a domain that is asked about waits until it is answered."""
+LOOKING = 8
+"""Looks side by side, so that one that waits for a hook holds up none of the others."""
+CREATE_DEADLINE = 60.0
+ORDER_DEADLINE = 5.0
+PAUSE_DEADLINE = 5.0
+KILL_PATIENCE = 3.0
+"""Seconds for a QEMU to close its images in order; one whose storage is cut never does."""
+KILL_DEADLINE = 10.0
+CREATING = 4
+"""Domains that are created side by side."""
+POLL = 0.1
+"""Seconds between two looks at something whose event may be lost."""
+
+_REPORTED = {
+    DomainState.RUNNING: ReportState.RUNNING,
+    DomainState.PAUSED: ReportState.PAUSED,
+    DomainState.STARTING: ReportState.STARTING,
+}
+
+
+class LibvirtHypervisor:
+    """All calls run in native threads; the object belongs to the event loop it is started in.
+
+    `on_change(uid)` tells that something about a server's domain has changed, `on_exit` how an
+    incarnation ended unless we ended it, `on_connected` that events were lost: look at everything.
+    """
+
+    def __init__(
+        self,
+        settings: DomainSettings,
+        *,
+        boot_id: str,
+        journal: RunJournal,
+        on_change: Callable[[str], None],
+        on_exit: Callable[[Exit], None],
+        on_connected: Callable[[], None],
+        processes: Processes | None = None,
+        uri: str = LOCAL,
+        folder: Path = FOLDER,
+        keyring: Path | None = None,
+    ) -> None:
+        self._settings, self._boot_id, self._journal, self._uri = settings, boot_id, journal, uri
+        self._on_change, self._on_exit, self._on_connected = on_change, on_exit, on_connected
+        self._keyring = keyring or Path(f"/etc/ceph/ceph.client.{settings.ceph_client}.keyring")
+        self._paused_by_us = Marks(folder / "paused")
+        self.processes = processes or Processes()
+        self._looks = Workers(uri, "looks", threads=LOOKING)
+        self._orders = Workers(uri, "orders", threads=CREATING)
+        self._addresses = GuestAddresses(uri, on_change)
+        self._events: Events | None = None
+        self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._under_way: dict[tuple[str, str, int], asyncio.Future[Any]] = {}
+        self._ending: set[tuple[str, int]] = set()
+        self._told_by_host: set[tuple[str, int]] = set()
+
+    def start(self) -> None:
+        """Listen for events; call it in the event loop."""
+        loop = asyncio.get_running_loop()
+        self._events = Events(
+            self._uri, loop, on_event=self._handle, on_connected=self._on_connected
+        )
+
+    def close(self) -> None:
+        """Let go of everything; no server is touched."""
+        if self._events is not None:
+            self._events.close()
+        for workers in (self._looks, self._orders, self._addresses):
+            workers.close()
+
+    # Looking.
+
+    async def look(self, uid: str) -> Look:
+        """The domain with that UUID in any state, and its QEMU processes, both as of now.
+
+        With libvirtd silent, presence is told from /proc alone (its state unknown); absence is not:
+        Unavailable is raised.
+        """
+        try:
+            seen = await self._looks.call(lambda c: see(c, uid), LOOK_DEADLINE)
+            silence = None
+        except Unavailable as error:
+            seen, silence = None, error
+        here = [q for q in await self.processes.fresh() if q.command.uid == uid]
+        if silence is not None and not here:
+            raise silence
+        return self._judged(uid, seen, here)
+
+    def _judged(self, uid: str, seen: Seen | None, here: list[Qemu]) -> Look:
+        pids = tuple(q.pid for q in here)
+        if seen is None:
+            ours = [q for q in here if q.command.incarnation is not None]
+            if not ours:
+                return Look(uid, processes=pids)
+            newest = max(ours, key=lambda q: (q.command.incarnation, q.started))
+            mark = remembered_mark(newest.command.domain or "")
+            seen = Seen(newest.command.domain or "", mark, DomainState.STARTING)
+            return Look(uid, self._incarnation(uid, seen, here), None, processes=pids)
+        domain = self._incarnation(uid, seen, here)
+        paused = self._paused_by_us.has(uid, domain.epoch) or seen.io_error
+        by_us = seen.state is DomainState.PAUSED and paused
+        return Look(uid, domain, seen.state, by_us, pids)
+
+    def _incarnation(self, uid: str, seen: Seen, here: list[Qemu]) -> Incarnation:
+        """Who it is. An epoch of 0 is somebody else's domain with that UUID: never touched."""
+        named = incarnation_of(seen.name)
+        epoch = named[1] if named is not None and named[0] == uid else 0
+        own = next((q for q in here if q.command.domain == seen.name), None)
+        mark = seen.mark
+        return Incarnation(
+            uid,
+            epoch,
+            boot_id=mark.boot_id if mark else self._boot_id,
+            namespace=mark.namespace if mark else "",
+            name=mark.name if mark else "",
+            pid=own.pid if own else None,
+            started=own.started if own else None,
+        )
+
+    async def scan(self) -> tuple[Look, ...]:
+        """A look at every server of ours there is on this host, running or half-started.
+
+        Whatever has got past the hook is in the journal of this boot, and what runs is in /proc:
+        no list call is needed, which would hang while a hook runs.
+        """
+        running = {q.command.incarnation for q in await self.processes.fresh()}
+        uids = {found[0] for found in running if found} | {u for u, _ in self._journal.admitted()}
+        looks = await asyncio.gather(*(self.look(uid) for uid in sorted(uids)))
+        return tuple(look for look in looks if not look.absent)
+
+    # Starting.
+
+    async def create(self, order: DomainOrder) -> Incarnation:
+        """Create and start it. libvirt asks the hook meanwhile."""
+        uid, epoch = order.server.uid, order.server.placement.epoch
+        try:
+            xml = domain_xml(order, self._settings)
+        except ValueError as error:
+            raise Refused(Reason.START_FAILED, str(error)) from error
+        pools = {order.pools[d.pool].fsid: order.pools[d.pool] for d in order.server.spec.disks}
+
+        def work(connection: "libvirt.virConnect") -> None:
+            Path(self._settings.consoles).mkdir(parents=True, exist_ok=True)
+            for pool in pools.values():
+                ensure_secret(connection, pool, self._settings.ceph_client, self._keyring)
+            # safety: placed here, as the caller has read just now; libvirt asks the hook, which
+            # asks again. Transient: nothing starts it a second time.
+            connection.createXML(xml, libvirt.VIR_DOMAIN_NONE)
+
+        try:
+            await self._orders.call(work, CREATE_DEADLINE)
+        except Conflict as error:
+            if (await self.look(uid)).domain is None:
+                raise Refused(Reason.START_FAILED, str(error)) from error
+            raise
+        domain = (await self.look(uid)).domain
+        created = domain is not None and domain.epoch == epoch
+        return domain if domain and created else Incarnation(uid, epoch, order.me.boot_id)
+
+    # Ending.
+
+    async def shut_down(self, incarnation: Incarnation) -> None:
+        """Send the guest an ACPI power-off; done at once."""
+        uid, name = incarnation.uid, domain_name(incarnation.uid, incarnation.epoch)
+
+        def work(connection: "libvirt.virConnect") -> None:
+            # safety: a request to the guest of this very incarnation; the caller has read that
+            # it must end.
+            exact(connection, uid, name).shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+        await self._orders.call(work, ORDER_DEADLINE)
+
+    async def kill(self, incarnation: Incarnation) -> None:
+        """End exactly that incarnation; returns when its QEMU is gone and libvirt knows it.
+
+        libvirt itself is never told to destroy: it can only do so by UUID, and would wait for
+        whatever it is busy with.
+        """
+        this = (incarnation.uid, incarnation.epoch)
+        self._ending.add(this)
+        try:
+            await self._end_process(this)
+            await self._until_forgotten(*this)
+        finally:
+            self._ending.discard(this)
+        self._paused_by_us.drop(*this)
+
+    async def _end_process(self, this: tuple[str, int]) -> None:
+        """Whatever QEMUs there are of it; one that libvirt is about to start is waited for."""
+        deadline = asyncio.get_running_loop().time() + KILL_DEADLINE
+        while True:
+            pids = [q.pid for q in await self.processes.fresh() if q.command.incarnation == this]
+            for pid in pids:
+                # safety: by a pidfd, and only while its own command line names this UID and epoch:
+                # a later incarnation is another process.
+                await self.processes.end(
+                    pid,
+                    lambda q: q.command.incarnation == this,
+                    patience=KILL_PATIENCE,
+                    deadline=KILL_DEADLINE,
+                )
+            if pids or not await self._is_known(*this):
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable("libvirt has it without a QEMU: it can not be ended now")
+            await self._change_of(this[0])
+
+    async def _until_forgotten(self, uid: str, epoch: int) -> None:
+        """A moment for libvirt to notice; it is gone all the same if libvirtd is down."""
+        deadline = asyncio.get_running_loop().time() + ORDER_DEADLINE
+        while await self._is_known(uid, epoch):
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await self._change_of(uid)
+
+    async def _is_known(self, uid: str, epoch: int) -> bool:
+        """Whether libvirt, if it answers, has a domain of that incarnation."""
+        try:
+            seen = await self._looks.call(lambda c: see(c, uid), LOOK_DEADLINE)
+        except Unavailable:
+            return False
+        return seen is not None and seen.name == domain_name(uid, epoch)
+
+    # Pausing.
+
+    async def suspend(self, incarnation: Incarnation) -> None:
+        """Pause it and mark it as paused by us; returns when it is seen to stand still.
+
+        libvirt's own call returns only when the guest's I/O has drained, which it does not while
+        the storage is away; the guest stands still at once.
+        """
+        this = (incarnation.uid, incarnation.epoch)
+        look = await self.look(incarnation.uid)
+        if look.domain is None or look.domain.epoch != incarnation.epoch:
+            raise NotFound(f"no {domain_name(*this)} here")
+        if look.state is DomainState.PAUSED and not look.paused_by_us:
+            return  # a person's pause: not ours to end
+        self._paused_by_us.put(*this)  # before it: a mark on a running domain says nothing
+        if look.state is not DomainState.PAUSED:
+            # safety: a paused guest loses nothing, and can write nothing.
+            call = self._once("suspend", this, lambda domain: domain.suspend())
+            await self._until(this, DomainState.PAUSED, call)
+
+    async def resume(self, incarnation: Incarnation) -> None:
+        """Let it run on, and take the mark off."""
+        this = (incarnation.uid, incarnation.epoch)
+        # safety: the caller has read that it is still placed here and not fenced; the name is
+        # compared, so that no other incarnation is resumed.
+        call = self._once("resume", this, lambda domain: domain.resume())
+        await self._until(this, DomainState.RUNNING, call)
+        self._paused_by_us.drop(*this)
+
+    def _once(
+        self, what: str, this: tuple[str, int], order: Callable[["libvirt.virDomain"], Any]
+    ) -> "asyncio.Future[Any]":
+        """The call on that incarnation; one that still hangs from before is not repeated."""
+        key = (what, *this)
+        known = self._under_way.get(key)
+        if known is not None:
+            return known
+        name = domain_name(*this)
+        call = detached(self._uri, lambda c: order(exact(c, this[0], name)))
+        self._under_way[key] = call
+        call.add_done_callback(lambda done: self._over(key, done))
+        return call
+
+    def _over(self, key: tuple[str, str, int], call: "asyncio.Future[Any]") -> None:
+        """It may end long after its caller has seen what it waited for, or given up."""
+        del self._under_way[key]
+        if not call.cancelled() and (error := call.exception()) is not None:
+            log.info("%s of %s.%s ended late: %s", *key, error)
+
+    async def _until(
+        self, this: tuple[str, int], wanted: DomainState, call: "asyncio.Future[Any]"
+    ) -> None:
+        """Until libvirt shows the state; the call's own failure is raised, its delay is not."""
+        deadline = asyncio.get_running_loop().time() + PAUSE_DEADLINE
+        while asyncio.get_running_loop().time() < deadline:
+            look = await self.look(this[0])
+            if look.domain is None or look.domain.epoch != this[1]:
+                raise NotFound(f"no {domain_name(*this)} here any more")
+            if look.state is wanted:
+                return
+            if call.done() and (error := call.exception()) is not None:
+                raise of_libvirt(error) if isinstance(error, libvirt.libvirtError) else error
+            await self._change_of(this[0])
+        raise Unavailable(f"it is not {wanted} within {PAUSE_DEADLINE:g} s")
+
+    # Telling.
+
+    async def details(self, look: Look) -> ServerReport | None:
+        """Addresses, readiness and start time of a running one, as far as they are known now."""
+        domain = look.domain
+        state = _REPORTED.get(look.state) if look.state is not None else None
+        if domain is None or state is None:
+            return None
+        known = self._addresses.known(domain)
+        return ServerReport(
+            uid=domain.uid,
+            epoch=domain.epoch,
+            state=state,
+            reason=Reason.PAUSED if state is ReportState.PAUSED else "",
+            addresses=known.addresses,
+            guest_ready=known.guest_ready,
+            started=domain.started,
+        )
+
+    def _handle(self, event: DomainEvent) -> None:
+        this = (event.uid, event.epoch)
+        if told_by_host(event):
+            self._told_by_host.add(this)
+        reason = ending(event, by_host=this in self._told_by_host)
+        if event.event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+            self._told_by_host.discard(this)
+            self._paused_by_us.drop(*this)
+            self._addresses.forget(event.uid)
+        if reason is not None and this not in self._ending:
+            self._on_exit(Exit(event.uid, event.epoch, reason))
+        self._changed.pop(event.uid, asyncio.Event()).set()
+        self._on_change(event.uid)
+
+    async def _change_of(self, uid: str) -> None:
+        """Until an event of that server, or POLL seconds: an event may be lost."""
+        try:
+            async with asyncio.timeout(POLL):
+                await self._changed[uid].wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,85 @@
+"""What the policy's status says: whether it is in force, and what it implies."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from respawn.decide import grounds
+from respawn.decide.kstatus import tells_more
+from respawn.model.base import Now
+from respawn.model.conditions import Condition, Reason, Type, merged
+from respawn.model.node import Node
+from respawn.model.policy import Policy, Timings
+from respawn.model.world import World
+
+COMMITS = 2.0
+"""Seconds for what comes after the decision: Ceph commits the fence, and it is read back."""
+MOST = 16
+"""Generations that the status can hold."""
+
+
+def worst_case(timings: Timings, leader_lease: float) -> float:
+    """Seconds from a host's loss, and the leader's with it, to the first start elsewhere."""
+    return timings.fence_after + timings.heartbeat + leader_lease + COMMITS
+
+
+def enforced(world: World, told: Policy, leader_lease: float, now: Now) -> Policy | None:
+    """The policy in force, as read (`told`), with the status it should have; None: it has it."""
+    policy = world.policy
+    rows = (
+        Condition(Type.ACCEPTED, "True", Reason.ENFORCED, "", policy.generation),
+        _held(world, now),
+    )
+    wanted = replace(
+        told,
+        worst_case=worst_case(policy.timings, leader_lease),
+        earlier=_still_obeyed(policy, world.nodes.values()),
+        observed_generation=policy.generation,
+    )
+    if wanted == told and not tells_more(told.conditions, rows):
+        return None
+    return replace(wanted, conditions=merged(told.conditions, rows, now.wall))
+
+
+def refused(policy: Policy, wall: datetime) -> Policy | None:
+    """A policy that is not in force, with the status it should have; None: it has it."""
+    message = (
+        "these timings do not fit together, so those before them stay in force: pauseAfter must be "
+        "at least 2 x leaseRenew and 4 x heartbeat, and fenceAfter later than pauseAfter"
+    )
+    reason = Reason.TIMINGS_UNSAFE
+    row = Condition(Type.ACCEPTED, "False", reason, message, policy.generation)
+    if policy.observed_generation == policy.generation and not tells_more(
+        policy.conditions, (row,)
+    ):
+        return None
+    told = merged(policy.conditions, (row,), wall)
+    return replace(policy, observed_generation=policy.generation, conditions=told)
+
+
+def _held(world: World, now: Now) -> Condition:
+    held = sorted(
+        node.name
+        for node in world.nodes.values()
+        if grounds.held(world, node, now) == Reason.TOO_MANY_HOSTS
+    )
+    generation = world.policy.generation
+    if not held:
+        return Condition(Type.FAILOVER_HELD, "False", Reason.NOT_NEEDED, "", generation)
+    message = (
+        f"{', '.join(held)} look dead, but so many at once that the fault may be elsewhere; look, "
+        "then set spec.brake.releasedUntil to let the failover go on"
+    )
+    return Condition(Type.FAILOVER_HELD, "True", Reason.TOO_MANY_HOSTS, message, generation)
+
+
+def _still_obeyed(policy: Policy, nodes: Iterable[Node]) -> dict[int, Timings]:
+    """The timings of all generations that a host may still obey, and of this one.
+
+    This one is among them so that it is known after the next change, whoever leads then.
+    """
+    known = {**policy.earlier, policy.generation: policy.timings}
+    obeyed = [n.host.policy_generation for n in nodes if n.host.policy_generation > 0]
+    oldest = min((*obeyed, policy.generation))
+    kept = sorted(generation for generation in known if generation >= oldest)
+    return {generation: known[generation] for generation in kept[-MOST:]}

@@ -1,0 +1,126 @@
+"""Ceph behind the ports, reached as StoragePools and their Secrets say, which may change any time.
+
+All pools are in one Ceph cluster; the first that is known gives the way to it. What is known stays
+in use when its Secret goes away: a fence must not fail for that.
+"""
+
+import asyncio
+from typing import Any
+
+from respawn.adapters.ceph.access import Access
+from respawn.adapters.ceph.fence import CephFence
+from respawn.adapters.ceph.hearts import CephHearts
+from respawn.adapters.ceph.images import CephImages
+from respawn.adapters.ceph.sources import FileSource, HTTPSource, RBDSource, Source
+from respawn.model.conditions import Reason
+from respawn.model.sight import Beat
+from respawn.model.storage import Image, Origin, Pool
+from respawn.ports.errors import Refused, Unavailable
+from respawn.ports.library import Progress, Usage
+
+
+class CephSide:
+    """Images, FencePort, HeartReads and Library of one operator; `me` names it."""
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._known: dict[str, tuple[Pool, str]] = {}
+        self.images = CephImages(self._where)
+        self.hearts = _Hearts(self)
+        self.fence = CephFence(self._where, self._own)
+
+    # What is known.
+
+    def learn(self, pool: Pool, key: str) -> None:
+        """A pool, and its client's key."""
+        self._known[pool.name] = (pool, key)
+
+    def forget(self, name: str) -> None:
+        """That pool is no more. The last one stays known: its disks are still there."""
+        if len(self._known) > 1:
+            self._known.pop(name, None)
+
+    def first(self) -> tuple[Pool, str]:
+        """The pool that gives the way, and its key. Raises Unavailable."""
+        for found in self._known.values():
+            return found
+        raise Unavailable("there is no StoragePool whose credentials are known")
+
+    def _where(self) -> Access:
+        pool, key = self.first()
+        return Access(pool.client, fsid=pool.fsid, monitors=pool.monitors, key=key)
+
+    def _own(self) -> frozenset[str]:
+        return self.images.addresses | self.hearts.addresses
+
+    def hearts_of(self, pool: str) -> CephHearts:
+        """The hearts in the pool with that name in Ceph."""
+        return CephHearts(self._where, pool=pool, me=self._me)
+
+    # Library.
+
+    async def usage(self, pool: Pool) -> Usage:
+        """How full it is."""
+        found = await self.images.usage(pool)
+        return Usage(found.total, found.used)
+
+    async def import_image(self, image: Image, pool: Pool, progress: Progress) -> int:
+        """Import it unless it is there, verified."""
+        source = source_of(image.origin)
+        return await self.images.import_image(image, pool, source, image.checksum, progress)
+
+    async def close(self) -> None:
+        """Give the connections up."""
+        await asyncio.gather(self.images.close(), self.fence.close(), self.hearts.close())
+
+
+class _Hearts:
+    """HeartReads of the pool that is known now."""
+
+    def __init__(self, side: CephSide) -> None:
+        self._side = side
+        self._pool = ""
+        self._hearts: CephHearts | None = None
+        self._closing: set[asyncio.Task[Any]] = set()
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Entity addresses of its clients."""
+        return self._hearts.addresses if self._hearts else frozenset()
+
+    async def read(self, host: str) -> tuple[Beat | None, ...]:
+        """Both objects of that host."""
+        return await self._now().read(host)
+
+    async def prove_write(self) -> None:
+        """Write an object of our own."""
+        await self._now().prove_write()
+
+    def _now(self) -> CephHearts:
+        pool, _ = self._side.first()
+        if self._hearts is None or pool.pool != self._pool:
+            self._retire()
+            self._hearts, self._pool = self._side.hearts_of(pool.pool), pool.pool
+        return self._hearts
+
+    def _retire(self) -> None:
+        if self._hearts is not None:
+            task = asyncio.get_running_loop().create_task(self._hearts.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Give the connections up."""
+        if self._hearts is not None:
+            await self._hearts.close()
+
+
+def source_of(origin: Origin | None) -> Source:
+    """Where the image is read from. Raises Refused."""
+    if origin is None:
+        raise Refused(Reason.SOURCE_UNREADABLE, "the image names no source")
+    if origin.url is not None:
+        return HTTPSource(origin.url)
+    if origin.path is not None:
+        return FileSource(origin.path)
+    return RBDSource(origin.image or "", origin.pool, origin.snapshot)

@@ -1,0 +1,101 @@
+"""StoragePools: their keys, whether they can be used, and what their status says.
+
+A pool may appear, change or be unreachable at any time: that is a condition, never an end. Leader
+and standby both keep the keys, so that whoever leads can reach Ceph; the leader alone writes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from respawn.decide import library as decide
+from respawn.model.conditions import Reason
+from respawn.model.storage import Pool
+from respawn.model.world import Trouble
+from respawn.ports.clock import Clock
+from respawn.ports.errors import NotFound, PortError, Refused, Unavailable
+from respawn.ports.library import Library
+from respawn.runtime.guarded import guarded
+from respawn.runtime.store import Store
+
+log = logging.getLogger(__name__)
+
+EVERY = 15.0
+"""Seconds between two looks at each pool, unless something changes."""
+MOMENT = 0.25
+
+
+class PoolWriter(Protocol):
+    """What writes a pool's status."""
+
+    async def write_pool(self, read: Pool, pool: Pool) -> Pool:
+        """Raises Conflict, NotFound, Unavailable."""
+        ...
+
+
+class PoolKeeper:
+    """Looks at every pool now and then, and at once when one changes."""
+
+    def __init__(
+        self, *, store: Store, writer: PoolWriter, key: Callable[[Pool], Awaitable[str]],
+        learn: Callable[[Pool, str], None], forget: Callable[[str], None], library: Library,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        self._store, self._writer, self._key = store, writer, key
+        self._learn, self._forget, self._library = learn, forget, library
+        self._clock = clock
+        self._changed = False
+        self._failures: dict[str, int] = {}
+        store.pool_changed = self._note
+
+    def _note(self, name: str) -> None:
+        if name not in self._store.pools:
+            self._forget(name)
+        self._changed = True
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            self._changed = False
+            led, again = self._store.me.leader, self._clock.now().mono + EVERY
+            pools = list(self._store.pools.values())
+            await asyncio.gather(*(guarded(f"StoragePool {p.name}", self._tend(p)) for p in pools))
+            while not self._changed and led == self._store.me.leader:
+                if self._clock.now().mono >= again:
+                    break
+                await self._clock.sleep(MOMENT)
+
+    async def _tend(self, pool: Pool) -> None:
+        try:
+            trouble, usage = await self._look(pool)
+        except PortError as unknown:
+            log.info("StoragePool %s: %s", pool.name, unknown)
+            return
+        wanted = decide.pool(pool, trouble, usage, self._clock.now().wall)
+        if wanted is None or not self._store.me.leader:
+            return
+        try:
+            self._store.put_pool(await self._writer.write_pool(pool, wanted))
+        except PortError as error:
+            log.info("status of StoragePool %s not written: %s", pool.name, error)
+
+    async def _look(self, pool: Pool) -> tuple[Trouble | None, tuple[int, int] | None]:
+        """What is wrong with it, or how full it is. Raises Unavailable while that is unknown."""
+        now = self._clock.now().mono
+        try:
+            self._learn(pool, await self._key(pool))
+        except (NotFound, Refused) as error:
+            return Trouble(Reason.CREDENTIALS_MISSING, str(error), now), None
+        try:
+            usage = await self._library.usage(pool)
+        except Refused as refused:
+            return Trouble(refused.reason, str(refused), now), None
+        except PortError as error:
+            self._failures[pool.name] = self._failures.get(pool.name, 0) + 1
+            # One lost answer is nothing that users should hear of.
+            if self._failures[pool.name] < 2 and pool.ready:
+                raise Unavailable(str(error)) from error
+            return Trouble(Reason.UNREACHABLE, f"Ceph does not answer: {error}", now), None
+        self._failures.pop(pool.name, None)
+        return None, (usage.total, usage.used)

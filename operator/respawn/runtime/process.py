@@ -1,0 +1,271 @@
+"""The operator as a process: watches in threads of their own around one loop that decides and acts.
+
+    thread kopf     objects as they change  ─┐
+    thread sweep    LISTs, each minute       ├─► Feed ─► Store ─► Operator (this loop) ─► API, Ceph
+    thread leases   the hosts' Leases       ─┘
+    thread watchdog ends the process when this loop stands still
+
+The elector, the lease monitor and the reads of hearts run in this loop, which never waits for the
+others: they hand values over, and may stall or begin anew as they like.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from respawn.adapters.clock import SystemClock
+from respawn.adapters.kubernetes import config
+from respawn.adapters.kubernetes.client import Client
+from respawn.adapters.kubernetes.cluster import KubernetesCluster
+from respawn.adapters.kubernetes.config import Endpoint
+from respawn.adapters.kubernetes.errors import ApiError
+from respawn.adapters.kubernetes.events import Teller
+from respawn.adapters.kubernetes.herald import Herald
+from respawn.adapters.kubernetes.leases import LeaseStore
+from respawn.model.base import Now, Owner
+from respawn.model.storage import Pool
+from respawn.ports.fence import FencePort
+from respawn.ports.heart import HeartReads
+from respawn.ports.images import Images
+from respawn.ports.library import Library
+from respawn.ports.witness import Witness
+from respawn.runtime import steplog
+from respawn.runtime.feed import Feed
+from respawn.runtime.image_keeper import ImageKeeper
+from respawn.runtime.intakes import Aside, intakes
+from respawn.runtime.kopf_source import KopfSource
+from respawn.runtime.lease_watch import LeaseWatch
+from respawn.runtime.operator import Operator, OperatorPorts
+from respawn.runtime.options import Options
+from respawn.runtime.pool_keeper import PoolKeeper
+from respawn.runtime.pool_secret import PoolSecrets
+from respawn.runtime.status_keeper import StatusKeeper, columns
+from respawn.runtime.sweep import Sweep
+from respawn.runtime.threads import LoopThread
+from respawn.runtime.warrant import Warrant
+from respawn.runtime.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "respawn-operator"
+FIRST_LIST_AGAIN = 1.0
+PARTING = 1.0
+"""Seconds that each thread may take to end."""
+
+
+class Storage(Library, Protocol):
+    """Ceph behind the ports: a CephSide."""
+
+    @property
+    def images(self) -> Images: ...
+    @property
+    def fence(self) -> FencePort: ...
+    @property
+    def hearts(self) -> HeartReads: ...
+
+    def learn(self, pool: Pool, key: str) -> None:
+        """A pool, and its client's key."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """That pool is no more."""
+        ...
+
+    async def close(self) -> None:
+        """Give the connections up."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a process needs besides the API server; `storage` is made in the loop it is used in."""
+
+    storage: Callable[[], Storage]
+    witness: Callable[[], Witness]
+
+
+class Process:
+    """One life of one operator."""
+
+    def __init__(self, options: Options, endpoint: Endpoint, outside: Outside) -> None:
+        self._options, self._endpoint = options, endpoint
+        self._clock = SystemClock()
+        self.owner = Owner(options.name, secrets.token_hex(4))
+        self._loop = asyncio.get_running_loop()
+        self._storage = outside.storage()
+        self._client = self._connect()
+        self._herald = Herald(Teller(self._client, component=COMPONENT, instance=str(self.owner)))
+        self._cluster = KubernetesCluster(self._client, self._herald, self._clock)
+        self._operator = self._make_operator(outside.witness())
+        self._store = self._operator.store
+        self._cluster.columns = lambda node: columns(self._store.world(), node)
+        # A leader that was stopped for a while must not go on where it was.
+        self._cluster.may_write = Warrant(lambda: self._store.me, self._clock).check
+        self._aside = Aside()
+        self._feed = Feed(
+            intakes(self._store, self._aside, lambda: self._clock.now().wall), self._loop
+        )
+        self._kopf = LoopThread(
+            "kopf", KopfSource(self._feed, endpoint, identity=str(self.owner)).run
+        )
+        self._sweep = Sweep(self._feed, self._loop, self._connect, deaf=self._kopf.restart)
+        self._threads = (
+            self._kopf,
+            LoopThread("sweep", self._sweep.run),
+            LoopThread("leases", self._lease_watch().run),
+        )
+        # Longer than the Lease: a process that only was slow has stepped down before.
+        self._watchdog = Watchdog(options.terms.duration)
+
+    def _connect(self) -> Client:
+        return Client(self._endpoint, manager=COMPONENT)
+
+    def _make_operator(self, witness: Witness) -> Operator:
+        options, storage = self._options, self._storage
+        leases = LeaseStore(self._client, deadline=options.terms.retry, namespace=options.namespace)
+        ports = OperatorPorts(
+            cluster=self._cluster,
+            leases=leases,
+            images=storage.images,
+            fence=storage.fence,
+            heart=storage.hearts,
+            witness=witness,
+            clock=self._clock,
+        )
+        return Operator(
+            self.owner,
+            ports,
+            terms=options.terms,
+            point=options.point,
+            log=steplog.of(lambda: self._store),
+        )
+
+    def _lease_watch(self) -> LeaseWatch:
+        def saw(name: str, token: str, now: Now) -> None:
+            self._loop.call_soon_threadsafe(self._saw_lease, name, token, now)
+
+        return LeaseWatch(
+            self._connect,
+            self._clock,
+            saw,
+            renew=lambda: self._store.policy.timings.lease_renew,
+            namespace=self._options.namespace,
+        )
+
+    def _saw_lease(self, name: str, token: str, now: Now) -> None:
+        if name in self._store.nodes:
+            self._store.saw_lease(name, token, now.mono, now.wall)
+
+    # Its life.
+
+    async def run(self, enough: asyncio.Event) -> None:
+        """Lead or stand by until `enough`. Raises what ends it otherwise."""
+        log.info("operator %s begins", self.owner)
+        async with self._client:
+            work = asyncio.create_task(self._work())
+            end = asyncio.create_task(enough.wait())
+            try:
+                await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                end.cancel()
+                await self._part(work)
+        if work.done() and not work.cancelled():
+            work.result()
+
+    async def _work(self) -> None:
+        await self._first_list()
+        for thread in self._threads:
+            thread.start()
+        self._watchdog.start()
+        async with asyncio.TaskGroup() as group:
+            for part in (
+                self._watchdog.beat(),
+                self._operator.run(),
+                self._herald.run(),
+                self._pool_keeper().run(),
+                self._image_keeper().run(),
+                self._status_keeper().run(),
+            ):
+                group.create_task(part)
+
+    async def _first_list(self) -> None:
+        """The start barrier: nothing is decided before everything was seen."""
+        while True:
+            try:
+                seen = await self._sweep.once(self._client)
+            except ApiError as error:
+                log.warning("cannot list yet: %s", error)
+                await asyncio.sleep(FIRST_LIST_AGAIN)
+                continue
+            log.info("%d objects listed", len(seen))
+            return
+
+    async def _part(self, work: asyncio.Task[None]) -> None:
+        """Stop; the Lease goes last, when nothing of this process acts any more."""
+        work.cancel()
+        await asyncio.wait({work}, timeout=PARTING)
+        self._watchdog.stop()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.stop, PARTING)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PARTING):
+                await self._storage.close()
+        await self._operator.leadership.release()
+        log.info("operator %s ends", self.owner)
+
+    # Its keepers.
+
+    def _pool_keeper(self) -> PoolKeeper:
+        return PoolKeeper(
+            store=self._store,
+            writer=self._cluster,
+            key=PoolSecrets(self._client).key,
+            learn=self._storage.learn,
+            forget=self._storage.forget,
+            library=self._storage,
+            clock=self._clock,
+        )
+
+    def _image_keeper(self) -> ImageKeeper:
+        return ImageKeeper(
+            store=self._store, writer=self._cluster, library=self._storage, clock=self._clock
+        )
+
+    def _status_keeper(self) -> StatusKeeper:
+        return StatusKeeper(
+            store=self._store,
+            aside=self._aside,
+            feed=self._feed,
+            cluster=self._cluster,
+            clock=self._clock,
+            leader_lease=self._options.terms.duration,
+        )
+
+
+async def live(options: Options, endpoint: Endpoint, outside: Outside) -> None:
+    """One process, until SIGTERM or SIGINT."""
+    enough, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, enough.set)
+    await Process(options, endpoint, outside).run(enough)
+
+
+def main(options: Options, outside: Outside) -> int:
+    """Run until told to stop; 0 then, 1 when it ended otherwise, 2 for a useless configuration."""
+    steplog.set_up(logging.DEBUG if options.verbose else logging.INFO)
+    try:
+        endpoint = config.load(options.kubeconfig)
+    except config.ConfigError as error:
+        log.error("%s", error)
+        return 2
+    try:
+        asyncio.run(live(options, endpoint, outside))
+    except Exception:
+        log.exception("operator %s ends", options.name)
+        return 1
+    return 0

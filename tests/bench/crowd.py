@@ -1,0 +1,124 @@
+"""Twenty servers on one host that dies, against creating twenty by hand on the other hosts."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from byhand import CLIENT, SECRET, allow_ceph
+from labtool import LabTool, eventually
+
+from labkit.guest import build
+
+COUNT = 20
+VICTIM, OTHERS = "host-1", ("host-2", "host-3", "host-4")
+POOL = "byhand"
+AT_ONCE = 4
+"""Domains that are created side by side on one host, by the agent and by hand."""
+
+
+def crowd(lab: LabTool, manifest: Callable[..., str], namespace: str) -> dict[str, Any]:
+    """Seconds from `decided` to each placement and each QEMU; and what it takes by hand."""
+    names = [f"crowd-{n:02d}" for n in range(COUNT)]
+    for host in OTHERS:
+        schedule(lab, host, "Cordoned")
+    for name in names:
+        lab.kubectl("apply", "-f", "-", stdin=manifest(name))
+    eventually("all run on one host", lambda: on_host(lab, VICTIM) == COUNT, 300)
+    for host in OTHERS:
+        schedule(lab, host, "Enabled")
+    xml = lab.on(VICTIM, "virsh", "dumpxml", domain_of(lab, names[0]))
+    lab("host", "power-off", VICTIM)
+    eventually("all are started elsewhere", lambda: started(lab) == COUNT, 300, 0.5)
+    result = timeline(lab, namespace, names)
+    lab.kubectl("-n", namespace, "delete", "virtualserver", "--all", "--timeout=180s")
+    eventually("all are gone", lambda: not lab.domains(), 120)
+    result["byHand"] = by_hand(lab, xml)
+    return result
+
+
+def schedule(lab: LabTool, host: str, mode: str) -> None:
+    patch = json.dumps({"spec": {"scheduling": {"mode": mode}}})
+    lab.kubectl("patch", "nodes.respawn.dev", host, "--type=merge", "-p", patch)
+
+
+def on_host(lab: LabTool, host: str) -> int:
+    return sum(d["host"] == host and d["state"] == "running" for d in lab.domains())
+
+
+def started(lab: LabTool) -> int:
+    return sum(d["host"] in OTHERS and d["state"] == "running" for d in lab.domains())
+
+
+def domain_of(lab: LabTool, name: str) -> str:
+    return str(next(d["domain"] for d in lab.domains() if d["name"] == name))
+
+
+def timeline(lab: LabTool, namespace: str, names: list[str]) -> dict[str, Any]:
+    found = json.loads(lab.kubectl("-n", namespace, "get", "virtualserver", "-o", "json"))["items"]
+    told = {s["metadata"]["name"]: s["status"]["lastRecovery"] for s in found}
+    decided = min(moment(told[n]["decided"]) for n in names)
+
+    def after(times: list[datetime]) -> list[float]:
+        return sorted((t - decided).total_seconds() for t in times)
+
+    return {
+        "placed": after([moment(told[n]["placed"]) for n in names]),
+        "started": after([moment(d["startedAt"]) for d in lab.domains()]),
+    }
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def by_hand(lab: LabTool, xml: str) -> list[float]:
+    """Create COUNT domains of the same kind with virsh, on disks in a pool that is nobody's."""
+    lab.ceph("ceph", "osd", "pool", "create", POOL, "8")
+    lab.ceph("rbd", "pool", "init", POOL)
+    lab.ceph("rbd", "import", "--no-progress", str(build.ensure()), f"{POOL}/golden")
+    lab.ceph("rbd", "snap", "create", "--no-progress", f"{POOL}/golden@s")
+    for number in range(COUNT):
+        lab.ceph("rbd", "clone", f"{POOL}/golden@s", f"{POOL}/disk-{number}")
+    for host in OTHERS:
+        allow_ceph(lab, host)
+    lab.ceph(
+        *("ceph", "auth", "caps", f"client.{CLIENT}", "mon", "profile rbd"),
+        *("osd", f"profile rbd pool={POOL}"),
+    )
+    scripts = dict.fromkeys(OTHERS, "")
+    for number in range(COUNT):
+        host = OTHERS[number % len(OTHERS)]
+        lab.on(host, "tee", f"/run/byhand-{number}.xml", stdin=foreign(xml, number))
+        scripts[host] += f"/run/byhand-{number}.xml\n"
+    begun = datetime.now(UTC)
+    with ThreadPoolExecutor(len(OTHERS)) as pool:
+        list(pool.map(lambda h: create_all(lab, h, scripts[h]), OTHERS))
+    times = sorted((moment(d["startedAt"]) - begun).total_seconds() for d in lab.domains())
+    for domain in lab.domains():
+        lab.on(domain["host"], "virsh", "-q", "destroy", domain["domain"])
+    return times
+
+
+def create_all(lab: LabTool, host: str, files: str) -> None:
+    lab.on(host, "xargs", "-P", str(AT_ONCE), "-n", "1", "virsh", "-q", "create", stdin=files)
+
+
+def foreign(xml: str, number: int) -> str:
+    """The same domain as nobody's: other name, UUID, disk; no metadata of ours."""
+    xml = re.sub(r"<metadata>.*?</metadata>", "", xml, flags=re.S)
+    xml = re.sub(r"<name>.*?</name>", f"<name>byhand-{number}</name>", xml, count=1)
+    xml = re.sub(r"<uuid>.*?</uuid>", f"<uuid>{uuid.uuid4()}</uuid>", xml, count=1)
+    xml = re.sub(r"<entry name='uuid'>.*?</entry>", "", xml)
+    xml = re.sub(r"name='vms/vs-[^']*'", f"name='{POOL}/disk-{number}'", xml)
+    xml = re.sub(r"<auth username='[^']*'>", f"<auth username='{CLIENT}'>", xml)
+    xml = re.sub(r"(<secret type='ceph' )[^/]*/>", rf"\1uuid='{SECRET}'/>", xml)
+    xml = re.sub(r"vs-[0-9a-f-]{36}\.log", f"byhand-{number}.log", xml)
+    xml = re.sub(r"<mac address='[^']*'/>", f"<mac address='52:54:00:ff:00:{number:02x}'/>", xml)
+    xml = re.sub(r"<target dev='(tap|vnet|rs)[^']*'/>", "", xml)
+    return re.sub(r"<domain type='qemu' id='\d+'", "<domain type='qemu'", xml)

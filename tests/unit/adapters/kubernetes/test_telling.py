@@ -1,0 +1,130 @@
+"""What `kubectl describe` shows of a write."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from respawn.adapters.kubernetes.telling import Told, about_node, about_server
+from respawn.model.conditions import Condition, Reason, Type
+from respawn.model.node import Fence, FencePhase, Node
+from respawn.model.placement import Locker, Phase, Placement, Proof, ProofKind
+from respawn.model.server import Recovery, Server, Setback
+
+START = datetime(2026, 1, 31, 8, 30, tzinfo=UTC)
+FREE = Server("u", "customer-a", "web-1")
+PLACED = Placement(Phase.PLACED, 3, "host-1", "m", "b")
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def with_(server: Server, **changes: object) -> Server:
+    return replace(server, status=replace(server.status, **changes))  # type: ignore[arg-type]
+
+
+def told(before: Server, after: Server) -> list[tuple[str, str, bool]]:
+    return [(t.reason, t.message, t.warning) for t in about_server(before, after)]
+
+
+def keys(before: Server, after: Server) -> list[str]:
+    return [t.key for t in about_server(before, after)]
+
+
+def test_the_same_again_tells_nothing() -> None:
+    placed = with_(FREE, placement=PLACED)
+    assert told(placed, replace(placed, resource_version="9")) == []
+
+
+def test_a_first_start() -> None:
+    assert told(FREE, with_(FREE, placement=PLACED)) == [("Placed", "on host-1 as epoch 3", False)]
+
+
+def test_a_recovery_from_loss_to_running() -> None:
+    placed = with_(FREE, placement=PLACED)
+    lost = Recovery("HostLost", "host-1", last_seen=START, suspected=at(4), decided=at(8))
+    setback = Setback(3, "host-1", "HostLost", at(8))
+    gone = with_(
+        placed, placement=replace(PLACED, phase=Phase.REVOKED), setback=setback, recovery=lost
+    )
+    ((reason, message, warning),) = told(placed, gone)
+    assert (reason, warning) == ("HostLost", True)
+    assert message == (
+        "epoch 3 on host-1, last seen 08:30:00Z; it is started again once its end is proven"
+    )
+    proof = Proof(ProofKind.FENCED, at(8.4), 2, lockers=(Locker("c", "x", "a:0/1"),))
+    again = replace(lost, to_node="host-2", proof="Fenced", fenced=at(8.4), placed=at(8.5))
+    back = with_(
+        gone, placement=Placement(Phase.PLACED, 4, "host-2", "n", "c", proof), recovery=again
+    )
+    assert told(gone, back) == [
+        (
+            "Placed",
+            "on host-2 as epoch 4; the end is proven (Fenced 2, 1 clients blocklisted) of epoch 3",
+            False,
+        )
+    ]
+    runs = with_(back, recovery=replace(again, started=at(9.25), ready=at(9.25)))
+    assert told(back, runs) == [
+        (
+            "Recovered",
+            "runs on host-2 as epoch 4: HostLost on host-1 by Fenced; last seen 08:30:00Z, "
+            "suspected +4.0 s, decided +8.0 s, fenced +8.4 s, placed +8.5 s, started +9.2 s",
+            False,
+        )
+    ]
+    steps = [*keys(placed, gone), *keys(gone, back), *keys(back, runs)]
+    assert len(set(steps)) == len(steps) == 3
+
+
+def test_a_stop_and_a_deletion() -> None:
+    placed = with_(FREE, placement=PLACED)
+    stopping = with_(FREE, placement=replace(PLACED, phase=Phase.REVOKED, grace=30.0))
+    free = with_(FREE, placement=Placement(Phase.FREE, 3, proof=Proof(ProofKind.ENDED, START)))
+    deleted = with_(FREE, placement=Placement(Phase.DELETED, 3))
+    assert told(placed, stopping) == [("Stopping", "epoch 3 on host-1, 30 s to shut down", False)]
+    assert told(stopping, free) == [
+        ("Stopped", "the end is proven (Ended) of epoch 3 on host-1", False)
+    ]
+    assert told(free, deleted)[0][0] == "Deleting"
+
+
+def test_what_is_waited_for_is_a_warning_once_per_wait() -> None:
+    def waits(message: str) -> Server:
+        condition = Condition(Type.READY, "False", Reason.NO_HOST_FITS, message)
+        return with_(FREE, conditions=(condition,))
+
+    first = waits("host-1: 1 GiB are missing")
+    assert told(FREE, first) == [("NoHostFits", "host-1: 1 GiB are missing", True)]
+    assert told(first, waits("host-1: 2 GiB are missing")) == []
+    working = Condition(Type.READY, "False", Reason.WORKING, "being prepared")
+    assert told(first, with_(FREE, conditions=(working,))) == []
+
+
+def test_a_fence_is_told_phase_by_phase() -> None:
+    def node(phase: FencePhase, generation: int, ready: Condition) -> Node:
+        fence = Fence(phase, generation, ("198.51.100.11",), reason="HostLost")
+        return Node("host-1", uid="n", fence=fence, conditions=(ready,))
+
+    def is_ready(status: str, reason: str) -> Condition:
+        return Condition(Type.READY, status, reason, "why", 0, START)  # type: ignore[arg-type]
+
+    steps = [
+        node(FencePhase.OK, 0, is_ready("True", Reason.ALIVE)),
+        node(FencePhase.FENCING, 1, is_ready("False", "Fencing")),
+        node(FencePhase.FENCED, 1, is_ready("False", "Fenced")),
+        node(FencePhase.LIFTING, 1, is_ready("False", "Lifting")),
+        node(FencePhase.OK, 1, is_ready("True", Reason.ALIVE)),
+    ]
+    events: list[Told] = []
+    for before, after in pairwise(steps):
+        events += about_node(before, after)
+    assert [(t.reason, t.warning) for t in events] == [
+        ("Fencing", True),
+        ("Fenced", True),
+        ("Lifting", False),
+        ("NotFenced", False),
+        ("Alive", False),
+    ]
+    assert "198.51.100.11 read back as blocklisted" in events[1].message
+    assert len({t.key for t in events}) == len(events)
