@@ -88,6 +88,7 @@ class Controller:
         for other in decision.awaits:
             self._awaited_by[other].add(key)
         if decision.step is None:
+            self._queue.succeeded(key)
             if decision.next_check is not None:
                 # Never at once: a key that has nothing to do must not keep a worker busy.
                 soonest = max(decision.next_check, now.mono + SOONEST)

@@ -29,7 +29,7 @@ def test_what_is_added_gets_a_slot_of_its_own() -> None:
         it, spec=replace(it.spec, disks=disks), status=replace(it.status, hardware=first)
     )
     second = hardware.for_start(grown, node())
-    slots = [x.slot for x in (*second.disks, *second.nics)]
+    slots = [d.slot for d in second.disks] + [n.slot for n in second.nics]
     assert len(set(slots)) == 4 and second.nics == first.nics and second.disks[:1] == first.disks
 
 

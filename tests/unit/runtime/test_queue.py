@@ -124,6 +124,27 @@ async def test_back_off_grows_with_jitter_and_ends_with_success() -> None:
 
 
 @virtual
+async def test_a_later_plan_does_not_undo_an_earlier_one_whatever_the_clock_shows() -> None:
+    """The process's clock and the loop's have different beginnings."""
+    loop = asyncio.get_running_loop()
+    q = KeyedQueue[str](time=lambda: loop.time() + 5000.0, rng=Random(0))
+    q.add_at("a", 5300.0)
+    q.add_at("a", 5001.0)
+    assert await q.get() == ("a", False) and loop.time() < 1.1
+
+
+@virtual
+async def test_no_back_off_is_longer_than_half_a_minute() -> None:
+    q, loop = queue(), asyncio.get_running_loop()
+    for _ in range(30):
+        begun = loop.time()
+        q.retry("a")
+        await q.get()
+        q.done("a")
+    assert loop.time() - begun <= 36.0
+
+
+@virtual
 async def test_a_failover_retries_at_once() -> None:
     q, loop = queue(), asyncio.get_running_loop()
     q.retry("a", urgent=True)
