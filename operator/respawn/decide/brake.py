@@ -27,11 +27,9 @@ def doubt(world: World, node: Node, now: Now) -> Reason | None:
         return Reason.API_UNPROVEN
     if me.ceph_ok_at is None or me.ceph_ok_at < recent:
         return Reason.CEPH_UNPROVEN
-    if not _another_heart(world, node, timings, now):
-        return Reason.NO_OTHER_HEART
     if not world.policy.brake_released and failing(world, node, now) > limit(world):
         return Reason.TOO_MANY_HOSTS
-    return None
+    return None if _another_heart(world, node, timings, now) else Reason.NO_OTHER_HEART
 
 
 def limit(world: World) -> int:
@@ -44,8 +42,9 @@ def failing(world: World, node: Node, now: Now) -> int:
     """How many hosts failed within one window of `node`'s failure, itself included.
 
     It is judged by when they failed, so hosts that failed together stay held together until
-    enough of them are back; one that failed long before counts no more. A host with a hard proof
-    (another boot) has no failing verdict and does not count.
+    enough of them are back; one that failed long before counts no more. One that has only just
+    been heard again still counts: when a switch is back, the last to be heard is not the dead one.
+    A host with a hard proof (another boot) has no failing verdict and does not count.
     """
     own = liveness.verdict(world, node, now).failed_at
     return sum(_fails_with(world, other, own, now) for other in world.nodes.values())
@@ -57,10 +56,18 @@ def _fails_with(world: World, other: Node, own: float | None, now: Now) -> bool:
         since = other.fence.fenced
         silent = not _lease_fresh(world, other, now)
         return silent and (since is None or now.wall - since <= timedelta(seconds=window))
+    if _just_back(world, other, now):
+        return True
     v = liveness.verdict(world, other, now)
     if v.state not in liveness.FAILING or v.failed_at is None:
         return False
     return own is None or abs(v.failed_at - own) <= window
+
+
+def _just_back(world: World, node: Node, now: Now) -> bool:
+    """Whether it was heard again so lately that others of its kind may still be on their way."""
+    back = world.sights.get(node.name, Sight()).back_at
+    return back is not None and now.mono - back < liveness.timings_for(world, node).fence_after
 
 
 def _lease_fresh(world: World, node: Node, now: Now) -> bool:

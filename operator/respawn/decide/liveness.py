@@ -4,7 +4,7 @@ Nothing here is needed for safety: a wrong verdict costs a restart, never a byte
 read is unknown, and unknown never condemns anybody.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -215,6 +215,17 @@ def last_change(sight: Sight) -> tuple[float, datetime] | None:
         if p.changed_at is not None and p.changed_wall is not None
     ]
     return max(seen) if len(seen) == 2 else None
+
+
+def after_silence(before: Sight, after: Sight, timings: Timings, now: float) -> Sight:
+    """`after`, which follows on `before`, with the moment of return if it ends a long silence."""
+    if not _silent_throughout(before, timings) or _silent_throughout(after, timings):
+        return after
+    return replace(after, back_at=now)
+
+
+def _silent_throughout(sight: Sight, timings: Timings) -> bool:
+    return min(_silence(sight.lease), _silence(sight.heart)) >= timings.fence_after
 
 
 def suspected_at(sight: Sight, timings: Timings) -> float | None:

@@ -18,6 +18,15 @@ MOST = 16
 """Generations that the status can hold."""
 
 
+_HELD_BY = {
+    Reason.TOO_MANY_HOSTS: "so many at once that the fault may be elsewhere; look, then set "
+    "spec.brake.releasedUntil to let the failover go on",
+    Reason.NO_OTHER_HEART: "no other host is heard in Ceph either, so the fault may be on this "
+    "side; ends when one is",
+}
+"""What may hold a failover for longer, and what to do about it."""
+
+
 def worst_case(timings: Timings, leader_lease: float) -> float:
     """Seconds from a host's loss, and the leader's with it, to the first start elsewhere."""
     return timings.fence_after + timings.heartbeat + leader_lease + COMMITS
@@ -58,19 +67,14 @@ def refused(policy: Policy, wall: datetime) -> Policy | None:
 
 
 def _held(world: World, now: Now) -> Condition:
-    held = sorted(
-        node.name
-        for node in world.nodes.values()
-        if grounds.held(world, node, now) == Reason.TOO_MANY_HOSTS
-    )
+    why = {node.name: grounds.held(world, node, now) for node in world.nodes.values()}
     generation = world.policy.generation
-    if not held:
-        return Condition(Type.FAILOVER_HELD, "False", Reason.NOT_NEEDED, "", generation)
-    message = (
-        f"{', '.join(held)} look dead, but so many at once that the fault may be elsewhere; look, "
-        "then set spec.brake.releasedUntil to let the failover go on"
-    )
-    return Condition(Type.FAILOVER_HELD, "True", Reason.TOO_MANY_HOSTS, message, generation)
+    for reason, advice in _HELD_BY.items():
+        held = sorted(name for name, found in why.items() if found == reason)
+        if held:
+            message = f"{', '.join(held)} look dead, but {advice}"
+            return Condition(Type.FAILOVER_HELD, "True", reason, message, generation)
+    return Condition(Type.FAILOVER_HELD, "False", Reason.NOT_NEEDED, "", generation)
 
 
 def _still_obeyed(policy: Policy, nodes: Iterable[Node]) -> dict[int, Timings]:

@@ -86,5 +86,7 @@ class Sight:
     answered_at: float | None = None
     """When a question was asked that libvirt or the kernel answered."""
     watches: WatchLook | None = None
+    back_at: float | None = None
+    """When it was heard again, after silence in both signs for which it would be condemned."""
     asking: bool = field(default=False, compare=False)
     """Whether a question to its witnesses is under way."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVar
 
+from respawn.decide import liveness
 from respawn.model.base import Key, Kind, Owner
 from respawn.model.node import FencePhase, Node
 from respawn.model.policy import Policy
@@ -176,7 +177,7 @@ class Store:
         """A read of its Lease, begun at `at`, showed `token` (empty: there is none)."""
         sight = self.sights.get(node, Sight())
         if sight.lease.read_at is None or at >= sight.lease.read_at:
-            self._see(node, replace(sight, lease=sight.lease.seen(token, at, wall)))
+            self._hear(node, replace(sight, lease=sight.lease.seen(token, at, wall)), at)
 
     def saw_heart(
         self, node: str, token: str, beat: Beat | None, at: float, wall: datetime
@@ -184,7 +185,15 @@ class Store:
         """A read of *both* its heart objects, begun at `at`."""
         sight = self.sights.get(node, Sight())
         if sight.heart.read_at is None or at >= sight.heart.read_at:
-            self._see(node, replace(sight, heart=sight.heart.seen(token, at, wall), beat=beat))
+            heart = sight.heart.seen(token, at, wall)
+            self._hear(node, replace(sight, heart=heart, beat=beat), at)
+
+    def _hear(self, name: str, sight: Sight, at: float) -> None:
+        known = self.nodes.get(name)
+        if known is not None:
+            timings = self.policy.binding(known.host.policy_generation)
+            sight = liveness.after_silence(self.sights.get(name, Sight()), sight, timings, at)
+        self._see(name, sight)
 
     def asking(self, node: str, under_way: bool) -> None:
         """Whether its witnesses are being asked."""

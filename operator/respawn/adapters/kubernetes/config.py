@@ -110,7 +110,7 @@ def _load_identity(context: ssl.SSLContext, pem: bytes) -> None:
 def _content(section: Mapping[str, Any], word: str, folder: Path) -> bytes | None:
     """A credential, from `<word>-data` or the file named by `<word>`."""
     if data := section.get(f"{word}-data"):
-        return base64.b64decode(str(data))
+        return base64.b64decode("".join(str(data).split()), validate=True)
     if name := section.get(word):
         return Path(folder, str(name)).read_bytes()
     return None

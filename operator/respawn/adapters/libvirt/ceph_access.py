@@ -17,6 +17,7 @@ from respawn.ports.errors import Refused
 
 _KEY = re.compile(r"^\s*key\s*=\s*(\S+)\s*$", re.MULTILINE)
 
+BASE = Path("/etc/ceph/ceph.conf")
 OP_TIMEOUT = 30.0
 """Seconds; generous, since it strikes every guest when Ceph itself stalls."""
 
@@ -38,15 +39,14 @@ def ensure_secret(connection: "libvirt.virConnect", pool: Pool, client: str, key
     connection.secretDefineXML(secret_xml(pool, client)).setValue(key)
 
 
-def write_conf(path: Path, *, op_timeout: float = OP_TIMEOUT) -> None:
-    """A ceph.conf for QEMU alone: an operation that takes longer than `op_timeout` s fails.
+def write_conf(path: Path, *, base: Path = BASE, op_timeout: float = OP_TIMEOUT) -> None:
+    """The host's ceph.conf for QEMU: an operation that takes longer than `op_timeout` s fails.
 
     With the error policy `stop` a guest that is cut off from its storage then pauses by itself,
     even when no agent lives to pause it. A second net: no proof of anything.
     """
+    common = base.read_text() if base.exists() else ""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    fresh.write_text(
-        f"[client]\nadmin socket =\nlog file = /dev/null\nrados osd op timeout = {op_timeout:g}\n"
-    )
+    fresh.write_text(f"{common.rstrip()}\n\n[client]\nrados osd op timeout = {op_timeout:g}\n")
     os.replace(fresh, path)

@@ -82,7 +82,7 @@ def test_what_is_no_kubeconfig_is_said(tmp_path: Path, content: str) -> None:
         ({"server": "https://h", "certificate-authority": "none.crt"}, {}, "cannot be used"),
         (
             {"server": "https://h"},
-            {"client-certificate-data": "?", "client-key-data": "?"},
+            {"client-certificate-data": "bm9uZQ==", "client-key-data": "bm9uZQ=="},
             "cannot be used",
         ),
     ],

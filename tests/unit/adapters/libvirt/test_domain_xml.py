@@ -93,7 +93,7 @@ def test_golden(name: str, server: Server, settings: DomainSettings) -> None:
     assert made == (GOLDEN / f"{name}.xml").read_text()
 
 
-def addresses(server: Server) -> dict[str, tuple[str | None, ...]]:
+def addresses(server: Server) -> dict[str, tuple[str | None, str | None]]:
     """Alias of a device -> device and function of the port that it sits behind."""
     root = ElementTree.fromstring(domain_xml(DomainOrder(server, ME, POOLS), EMULATED))
     ports = {}

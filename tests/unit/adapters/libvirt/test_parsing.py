@@ -151,7 +151,7 @@ def test_states(state: int, reason: int, seen: DomainState) -> None:
     assert state_of(state, reason) is seen
 
 
-class Error(libvirt.libvirtError):  # type: ignore[misc]
+class Error(libvirt.libvirtError):
     """libvirt's error with a code and a domain of our choice."""
 
     def __init__(self, code: int, domain: int = libvirt.VIR_FROM_QEMU) -> None:
@@ -199,10 +199,16 @@ def test_keys_of_keyrings(tmp_path: Path) -> None:
         read_key(tmp_path / "none")
 
 
-def test_conf_for_qemu(tmp_path: Path) -> None:
-    write_conf(tmp_path / "a/qemu.conf", op_timeout=2.5)
-    assert "rados osd op timeout = 2.5\n" in (tmp_path / "a/qemu.conf").read_text()
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["qemu.conf"]
+def test_conf_for_qemu_is_the_hosts_with_less_patience(tmp_path: Path) -> None:
+    made = tmp_path / "run/qemu.conf"
+    (tmp_path / "ceph.conf").write_text("[global]\nfsid = x\n[client]\nadmin socket =\n")
+    write_conf(made, base=tmp_path / "ceph.conf", op_timeout=2.5)
+    assert made.read_text() == (
+        "[global]\nfsid = x\n[client]\nadmin socket =\n\n[client]\nrados osd op timeout = 2.5\n"
+    )
+    write_conf(made, base=tmp_path / "none")
+    assert made.read_text().split() == ["[client]", "rados", "osd", "op", "timeout", "=", "30"]
+    assert [p.name for p in made.parent.iterdir()] == ["qemu.conf"]
 
 
 def test_marks_survive_their_writer_and_are_set_once(tmp_path: Path) -> None:
