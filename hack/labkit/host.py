@@ -131,6 +131,7 @@ host_uuid = "{self.state.machine_id}"
 unix_sock_group = "root"
 unix_sock_ro_perms = "0700"
 max_client_requests = 50
+max_workers = 200
 keepalive_interval = 5
 keepalive_count = 3
 """

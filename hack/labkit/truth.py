@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,13 +101,9 @@ def _read(pid: int, owners: dict[str, str | None]) -> Qemu | None:
 
 def _start_time(ticks: int) -> str:
     """Start of a process, from its ticks after boot, by the machine's clock."""
-    boot = datetime.datetime.now(datetime.UTC).timestamp() - _uptime()
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     at = datetime.datetime.fromtimestamp(boot + ticks / os.sysconf("SC_CLK_TCK"), datetime.UTC)
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
-def _uptime() -> float:
-    return float(Path("/proc/uptime").read_text().split()[0])
 
 
 # --- libvirt's own state

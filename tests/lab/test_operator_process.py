@@ -133,7 +133,6 @@ def operators(control_plane: Any, tmp_path: Path) -> Iterator[Operators]:
         "data": {"key": key},
     }
     control_plane.kubectl("apply", "-f", "-", manifest=secret)
-    control_plane.kubectl("-n", "respawn", "delete", "lease", "--all")
     parts = Operators(control_plane, tmp_path)
     try:
         yield parts
@@ -150,6 +149,7 @@ def _clear_away(plane: Any) -> None:
         patch = '{"metadata":{"finalizers":null}}'
         plane.kubectl("patch", *namespace, name, "--type=merge", "-p", patch)
     plane.kubectl("delete", KIND_NAMES, "--all", "-A")
+    plane.kubectl("-n", "respawn", "delete", "lease,secret", "--all")
 
 
 @asynccontextmanager

@@ -4,10 +4,9 @@ import argparse
 import sys
 import traceback
 
-from tests.simulation import chaos, counterexamples, scenarios
+from tests.simulation import chaos
 from tests.simulation.lab import play
-
-STORIES = {**scenarios.STORIES, **counterexamples.STORIES}
+from tests.simulation.stories import STORIES
 
 
 def main() -> int:

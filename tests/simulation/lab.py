@@ -226,9 +226,9 @@ class Lab:
         """At the end of a run: no invariant broken on the way, no bug caught."""
         if self.violation is not None:
             raise self.violation
-        for machine in (*self.operators, *self.hosts.values()):
-            if machine.kernel.bugs:
-                raise machine.kernel.bugs[0]
+        kernels = [o.kernel for o in self.operators] + [h.kernel for h in self.hosts.values()]
+        for bug in [bug for kernel in kernels for bug in kernel.bugs]:
+            raise bug
 
 
 def set_policy(lab: Lab, **changes: Any) -> None:

@@ -104,10 +104,17 @@ class Agent:
         """The heart process had a beat acknowledged that it began at that moment."""
         since = self.state.contact.ceph_since
         self.state.touch(beaten_at=begun, ceph_since=begun if since is None else since)
+        self.on_storage(failing=False)
 
     def on_beat_lost(self) -> None:
         """The heart process had none acknowledged."""
         self.state.touch(ceph_since=None)
+
+    def on_storage(self, *, failing: bool) -> None:
+        """This host's own storage I/O fails, or works again: only its word counts for that."""
+        if self.state.storage_failing != failing:
+            self.state.storage_failing = failing
+            self._reporting.set()
 
     # Its life.
 
@@ -230,6 +237,8 @@ class Agent:
             await self._read_blocklist()
         except PortError:
             self.on_beat_lost()
+            if begun - self.state.contact.beaten_at >= self.state.timings.pause_after:
+                self.on_storage(failing=True)
 
     def heart_servers(self) -> tuple[HeartServer, ...]:
         """What the heart may say of each server."""

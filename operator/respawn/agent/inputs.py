@@ -177,7 +177,8 @@ class Memory:
 
     def pools(self) -> dict[str, Pool]:
         """The pools known last, as far as they can be understood."""
-        return _pools(_read(self._pools))
+        known = _read(self._pools).items()
+        return _pools({name: body for name, body in known if isinstance(body, dict)})
 
 
 def _replace(path: Path, content: Mapping[str, Any]) -> None:

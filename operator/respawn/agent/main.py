@@ -17,6 +17,7 @@ from respawn.adapters.kubernetes.config import ConfigError as KubeconfigError
 from respawn.adapters.kubernetes.config import load as load_kubeconfig
 from respawn.adapters.kubernetes.host_cluster import KubernetesHostCluster
 from respawn.adapters.libvirt import accelerator as accelerators
+from respawn.adapters.libvirt.ceph_access import write_conf
 from respawn.adapters.libvirt.domain_xml import DomainSettings
 from respawn.adapters.libvirt.hypervisor import LibvirtHypervisor
 from respawn.adapters.libvirt.journal import FOLDER, RunJournal
@@ -51,10 +52,13 @@ class Process:
 
     def _make_hypervisor(self) -> LibvirtHypervisor:
         self._journal = RunJournal()
+        patience = FOLDER / "qemu-ceph.conf"
+        write_conf(patience, base=self._config.ceph.conf)
         settings = DomainSettings(
             accelerator=self._accelerator,
             ceph_client=self._config.ceph_client,
             consoles=str(self._config.consoles),
+            ceph_conf=str(patience),
         )
         return LibvirtHypervisor(
             settings,

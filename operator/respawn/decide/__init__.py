@@ -13,8 +13,11 @@ NOTHING = Decision()
 
 
 def decide(world: World, key: Key, now: Now) -> Decision:
-    """The next step for the thing named by `key`; a standby only answers for its own taints."""
-    if not world.me.leader:
+    """The next step for the thing named by `key`; a standby only answers for its own taints.
+
+    A leader that slept past the end of its lease, and has not noticed yet, is a standby.
+    """
+    if not world.me.leader or now.mono >= world.me.lease_until:
         node = world.nodes.get(key.id) if key.kind is Kind.NODE else None
         return fencing.stand_by(world, node, now) if node else NOTHING
     if key.kind is Kind.SERVER and key.id in world.servers:

@@ -120,7 +120,7 @@ def verdict(world: World, node: Node, now: Now) -> Verdict:
     if state in (State.API_LOST, State.STORAGE_DOUBT) and _fading(sight, timings):
         return _late(sight, timings, now.mono)
     if state is State.STORAGE_DOUBT:
-        return _storage(node, sight, timings)
+        return _storage(node, sight, timings, now.mono)
     if state is State.SUSPECT:
         return _silent(node, sight, timings, now.mono)
     if state is State.HEALTHY:
@@ -211,14 +211,15 @@ def _unresponsive(sight: Sight, timings: Timings, failed: float, now: float, due
     return Verdict(State.UNRESPONSIVE_RUNNING, failed, now + ASK_AGAIN, ask=due, look=stale)
 
 
-def _storage(node: Node, sight: Sight, timings: Timings) -> Verdict:
+def _storage(node: Node, sight: Sight, timings: Timings, now: float) -> Verdict:
     """Only the host's own word makes a silent heart more than a silent heart process."""
     silence = _silence(sight.heart)
     changed = sight.heart.changed_at or 0.0
     if not node.host.storage_failing:
         return Verdict(State.STORAGE_DOUBT)
     if silence < timings.storage_lost_after:
-        return Verdict(State.STORAGE_DOUBT, next_check=changed + timings.storage_lost_after)
+        due = max(changed + timings.storage_lost_after, now + 0.05)
+        return Verdict(State.STORAGE_DOUBT, next_check=due)
     return Verdict(State.STORAGE_LOST, changed + timings.storage_lost_after)
 
 

@@ -55,6 +55,9 @@ def _prepare_disks(case: Case) -> Decision:
 def place(case: Case, s: Situation) -> Decision:
     """Free, or Revoked with a proof at hand: the next start, if it is due and there is room."""
     server, now = case.server, case.now
+    unplugged = next((nic.name for nic in server.spec.networks if not nic.bridge), None)
+    if unplugged is not None:
+        return _nowhere_to_plug(case, unplugged)
     due = recovery.retry_at(server.status.setback)
     if due is not None and due > now.wall:
         return _back_off(case, (due - now.wall).total_seconds())
@@ -77,6 +80,12 @@ def place(case: Case, s: Situation) -> Decision:
         message=situations.starting_on(target.node),
     )
     return case.do(step, placed, urgent=situations.lost(server))
+
+
+def _nowhere_to_plug(case: Case, interface: str) -> Decision:
+    message = f"interface {interface} names a Network, which comes later: name a bridge instead"
+    s = replace(situations.waiting(case, Reason.NETWORKS_COME_LATER, message), stalled=True)
+    return case.do(set_free(case, "its network is not there"), s)
 
 
 def _target(case: Case) -> placement.Choice:

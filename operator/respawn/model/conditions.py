@@ -77,6 +77,7 @@ class Reason(StrEnum):
     IMAGE_LARGER_THAN_DISK = "ImageLargerThanDisk"
     DISK_FAILED = "DiskFailed"
     # placement
+    NETWORKS_COME_LATER = "NetworksComeLater"
     NO_HOST_FITS = "NoHostFits"
     WAITING_FOR_WAVE = "WaitingForHigherPriority"
     WAITING_FOR_OWN_HOST = "WaitingForOwnHost"

@@ -55,7 +55,8 @@ class Look:
     domain: Incarnation | None = None
     state: DomainState | None = None
     paused_by_us: bool = False
-    """It is paused by the agent's own suspend (a mark that survives agent restarts)."""
+    """It is paused by the agent's own suspend (a mark that survives agent restarts), or by the
+    I/O error policy that Respawn gave it: either way it may be resumed after the same checks."""
     processes: tuple[int, ...] = ()
     """PIDs of QEMUs with that UUID on their command line."""
 

@@ -21,6 +21,9 @@ from respawn.runtime.store import Store
 PATIENCE = 30.0
 """Seconds between two looks at a key that waits for others."""
 
+SOONEST = 0.01
+"""Seconds after which a key that had nothing to do may run again, unless something changed."""
+
 Log = Callable[[Key, str, str], None]
 logger = logging.getLogger(__name__)
 
@@ -85,8 +88,11 @@ class Controller:
         for other in decision.awaits:
             self._awaited_by[other].add(key)
         if decision.step is None:
+            self._queue.succeeded(key)
             if decision.next_check is not None:
-                self._queue.add_at(key, decision.next_check, urgent=urgent)
+                # Never at once: a key that has nothing to do must not keep a worker busy.
+                soonest = max(decision.next_check, now.mono + SOONEST)
+                self._queue.add_at(key, soonest, urgent=urgent)
             return
         await self._carry_out(key, decision, urgent)
 

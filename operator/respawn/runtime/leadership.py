@@ -64,10 +64,12 @@ class Leadership:
         return lease
 
     def _lead(self, begun: float) -> None:
-        was = self._store.me.leader
+        me = self._store.me
+        # A lapse, however short, counts as a new term: keys that came up in it were not decided.
+        without_a_gap = me.leader and self._clock.now().mono < me.lease_until
         until = leads_until(begun, self._terms)
-        self._store.me = replace(self._store.me, leader=True, lease_until=until, api_ok_at=begun)
-        if not was:
+        self._store.me = replace(me, leader=True, lease_until=until, api_ok_at=begun)
+        if not without_a_gap:
             log.info("%s leads", self._name)
             self._elected()
 

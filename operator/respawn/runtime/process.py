@@ -47,6 +47,7 @@ from respawn.runtime.pool_secret import PoolSecrets
 from respawn.runtime.status_keeper import StatusKeeper, columns
 from respawn.runtime.sweep import Sweep
 from respawn.runtime.threads import LoopThread
+from respawn.runtime.warrant import Warrant
 from respawn.runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,8 @@ class Process:
         self._operator = self._make_operator(outside.witness())
         self._store = self._operator.store
         self._cluster.columns = lambda node: columns(self._store.world(), node)
+        # A leader that was stopped for a while must not go on where it was.
+        self._cluster.may_write = Warrant(lambda: self._store.me, self._clock).check
         self._aside = Aside()
         self._feed = Feed(
             intakes(self._store, self._aside, lambda: self._clock.now().wall), self._loop

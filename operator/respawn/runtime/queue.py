@@ -22,7 +22,7 @@ class KeyedQueue(Generic[K]):
         time: Callable[[], float],
         rng: Random | None = None,
         first_delay: float = 0.5,
-        longest_delay: float = 300.0,
+        longest_delay: float = 30.0,
     ) -> None:
         self._time = time
         self._rng = rng or Random()
@@ -30,7 +30,7 @@ class KeyedQueue(Generic[K]):
         self._lanes: dict[bool, deque[K]] = {True: deque(), False: deque()}
         self._dirty: dict[K, bool] = {}
         self._busy: set[K] = set()
-        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[K, int] = {}
         self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}
 
@@ -45,14 +45,14 @@ class KeyedQueue(Generic[K]):
 
     def add_at(self, key: K, when: float, *, urgent: bool = False) -> None:
         """Run it at that monotonic moment, or earlier if an earlier one was asked for."""
-        timer = self._timers.get(key)
-        if timer is not None and timer.when() <= when:
+        planned = self._timers.get(key)
+        if planned is not None and planned[0] <= when:
             return
-        if timer is not None:
-            timer.cancel()
-        loop = asyncio.get_running_loop()
+        if planned is not None:
+            planned[1].cancel()
         delay = max(0.0, when - self._time())
-        self._timers[key] = loop.call_at(loop.time() + delay, self._ring, key, urgent)
+        timer = asyncio.get_running_loop().call_later(delay, self._ring, key, urgent)
+        self._timers[key] = when, timer
 
     def retry(self, key: K, *, urgent: bool = False) -> None:
         """Run it again after a back-off that grows with each failure in a row, with jitter."""
@@ -85,9 +85,7 @@ class KeyedQueue(Generic[K]):
 
     def forget(self, key: K) -> None:
         """It is gone: no timer, no failures."""
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+        self._cancel_timer(key)
         self._failures.pop(key, None)
 
     def close(self) -> None:
@@ -98,10 +96,13 @@ class KeyedQueue(Generic[K]):
     def _take(self, key: K, urgent: bool) -> tuple[K, bool]:
         del self._dirty[key]
         self._busy.add(key)
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+        self._cancel_timer(key)
         return key, urgent
+
+    def _cancel_timer(self, key: K) -> None:
+        planned = self._timers.pop(key, None)
+        if planned is not None:
+            planned[1].cancel()
 
     def _enqueue(self, key: K, urgent: bool) -> None:
         self._lanes[urgent].append(key)

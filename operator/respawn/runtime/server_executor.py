@@ -1,5 +1,6 @@
 """Carries out the steps on a server. Each reads afresh what it rests on, acts, and writes once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -56,8 +57,10 @@ class ServerExecutor:
     async def _place(
         self, step: actions.Place, server: Server, outlook: Outlook, world: World
     ) -> None:
-        fresh = await self._fresh(server, Phase.FREE, Phase.REVOKED)
-        target = _usable(await self._cluster.get_node(step.node))
+        fresh, node = await asyncio.gather(
+            self._fresh(server, Phase.FREE, Phase.REVOKED), self._cluster.get_node(step.node)
+        )
+        target = _usable(node)
         evidence = await self._settler.evidence(fresh, world)
         lockers = await self._settler.settle(fresh, evidence, world.pools)
         epoch = await self._raise_epoch(fresh, world)

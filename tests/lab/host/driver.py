@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from respawn.adapters.libvirt.accelerator import EMULATED
+from respawn.adapters.libvirt.ceph_access import write_conf
 from respawn.adapters.libvirt.domain_xml import DomainSettings, domain_xml
 from respawn.adapters.libvirt.hypervisor import LibvirtHypervisor
 from respawn.adapters.libvirt.journal import RunJournal
@@ -39,13 +40,16 @@ from respawn.ports.hypervisor import DomainOrder
 class Driver:
     """What an agent's process holds, with a guard whose answer is set from outside."""
 
-    def __init__(self, host: str, fsid: str) -> None:
+    def __init__(self, host: str, fsid: str, op_timeout: float | None) -> None:
         self.pool = Pool("ceph", fsid, "vms", "respawn", ("198.51.100.1:3300",))
         self.mode = "yes"
         self.asked: list[Ask] = []
         self.events: list[dict[str, Any]] = []
         self.journal = RunJournal()
-        self.settings = DomainSettings(EMULATED, host)
+        conf = Path("/run/respawn/qemu-ceph.conf") if op_timeout else None
+        if conf and op_timeout:
+            write_conf(conf, op_timeout=op_timeout)
+        self.settings = DomainSettings(EMULATED, host, ceph_conf=str(conf) if conf else None)
         self.hypervisor = LibvirtHypervisor(
             self.settings,
             boot_id=boot_id(),
@@ -197,7 +201,7 @@ async def obey(driver: Driver, line: bytes) -> None:
 
 
 async def main() -> None:
-    driver = Driver(sys.argv[1], sys.argv[2])
+    driver = Driver(sys.argv[1], sys.argv[2], float(sys.argv[3]) or None)
     publish_pools(frozenset({"vms"}))
     await driver.guard.start()
     driver.hypervisor.start()

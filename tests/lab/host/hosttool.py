@@ -31,11 +31,11 @@ class Failed(Exception):
 class Driver:
     """The driver process on one host; a call returns its answer, `.ms` is how long it took."""
 
-    def __init__(self, lab: LabTool, host: str) -> None:
+    def __init__(self, lab: LabTool, host: str, op_timeout: float) -> None:
         fsid = lab.ceph("ceph", "fsid").strip()
         command = [str(ROOT / "hack/lab"), "--name", lab.name, "host", "exec", host, "--"]
         self.process = subprocess.Popen(
-            [*command, PYTHON, DRIVER, host, fsid], text=True,
+            [*command, PYTHON, DRIVER, host, fsid, str(op_timeout)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         self.host, self.ms = host, 0.0
@@ -78,8 +78,8 @@ class Driver:
 
 
 @contextmanager
-def driver_on(lab: LabTool, host: str) -> Iterator[Driver]:
-    driver = Driver(lab, host)
+def driver_on(lab: LabTool, host: str, *, op_timeout: float = 0) -> Iterator[Driver]:
+    driver = Driver(lab, host, op_timeout)
     try:
         driver("set_guard", mode="yes")
         yield driver

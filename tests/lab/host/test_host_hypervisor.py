@@ -206,7 +206,7 @@ def test_suspend_stops_a_guest_whose_storage_is_cut(lab: LabTool, driver: Driver
     for disks in servers:
         driver("create", **disks.order(1))
     for disks in servers:
-        eventually("it writes", lambda d=disks: "ack " in d.console())
+        wait_for_acks(disks, 1)
     lab("host", "cut", "host-1", "storage")
     begun = time.monotonic()
     calls = [driver.begin("suspend", **disks.of(1)) for disks in servers]
@@ -221,9 +221,29 @@ def test_suspend_stops_a_guest_whose_storage_is_cut(lab: LabTool, driver: Driver
     assert driver.ms < 6000 and servers[0].row() is None
     lab("host", "heal", "host-1", "storage")
     eventually("it runs on", lambda: resumed(driver, servers[1]), timeout=90)
-    count = servers[1].console().count("ack ")
-    eventually("it writes again", lambda: servers[1].console().count("ack ") > count, timeout=90)
+    wait_for_acks(servers[1], servers[1].console().count("ack ") + 1)
     driver("kill", **servers[1].of(1))
+
+
+def test_a_guest_whose_storage_is_cut_stops_by_itself_when_nobody_stops_it(lab: LabTool) -> None:
+    """The second net: an operation that takes too long fails, and a failed one stops the guest."""
+    disks = Disks(lab, bootable=True)
+    with driver_on(lab, "host-1", op_timeout=5) as driver:
+        driver("create", **disks.order(1))
+        wait_for_acks(disks, 1)
+        lab("host", "cut", "host-1", "storage")
+        state = lambda: driver("look", uid=disks.uid)  # noqa: E731
+        look = eventually("it stands still", lambda: (s := state())["state"] == "paused" and s)
+        assert look["paused_by_us"] is True  # by the policy that we gave it: ours to end
+        lab("host", "heal", "host-1", "storage")
+        count = disks.console().count("ack ")
+        eventually("it runs on", lambda: resumed(driver, disks), timeout=90)
+        wait_for_acks(disks, count + 1)
+        driver("kill", **disks.of(1))
+
+
+def wait_for_acks(disks: Disks, count: int) -> None:
+    eventually("its writes", lambda: disks.console().count("ack ") >= count, timeout=90)
 
 
 def resumed(driver: Driver, disks: Disks) -> bool:

@@ -1,6 +1,7 @@
 """The operator's hand on the API: compare-and-set writes of statuses, finalizers, events."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from respawn.adapters.kubernetes import (
@@ -39,18 +40,21 @@ POLICY = "default"
 class KubernetesCluster(KubernetesReads):
     """Cluster. Every status write tells, as events, what it changed; nothing waits for those.
 
-    `columns` counts what `kubectl get vnode` shows of a node.
+    `columns` counts what `kubectl get vnode` shows of a node; `may_write` is asked right before a
+    write, and raises Unavailable when this process may not (any more).
     """
 
     def __init__(
         self, client: Client, herald: Herald, clock: Clock, *,
         columns: Callable[[Node], Columns | None] = lambda node: None,
+        may_write: Callable[[], None] = lambda: None,
         deadline: float = DEADLINE,
     ) -> None:  # fmt: skip
         super().__init__(client, deadline=deadline)
         self._herald = herald
         self._clock = clock
         self.columns = columns
+        self.may_write = may_write
 
     # Statuses.
 
@@ -68,7 +72,11 @@ class KubernetesCluster(KubernetesReads):
     ) -> Node:
         """Write fence, conditions and columns of a node."""
         patch = codec_node.patch(read, fence, conditions, self.columns(read))
-        body = await self._write(NODES, {"name": read.name}, patch, read.resource_version)
+        # A standby, too, drops the taints that only it can answer for.
+        untaints = replace(fence, tainted=read.fence.tainted) == read.fence
+        warranted = not (untaints and conditions == read.conditions)
+        where, version = {"name": read.name}, read.resource_version
+        body = await self._write(NODES, where, patch, version, warranted=warranted)
         written = codec_node.decode(body)
         self._herald.tell(*telling.about_node(read, written))
         return written
@@ -108,8 +116,11 @@ class KubernetesCluster(KubernetesReads):
         await self._write(resource, where, patch, metadata["resourceVersion"])
 
     async def _write(
-        self, resource: Resource, where: Mapping[str, str], patch: Mapping[str, Any], version: str
-    ) -> dict[str, Any]:
+        self, resource: Resource, where: Mapping[str, str], patch: Mapping[str, Any], version: str,
+        *, warranted: bool = True,
+    ) -> dict[str, Any]:  # fmt: skip
+        if warranted:
+            self.may_write()
         return await self._client.patch_status(
             resource,
             where["name"],
@@ -142,6 +153,7 @@ class KubernetesCluster(KubernetesReads):
             raise Conflict(f"{name} is no longer as it was read")
         others = [x for x in body["metadata"].get("finalizers") or [] if x != FINALIZER]
         finalizers = [*others, FINALIZER] if on else others
+        self.may_write()
         written = await self._client.patch(
             resource,
             name,

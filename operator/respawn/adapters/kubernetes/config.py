@@ -55,14 +55,23 @@ def from_kubeconfig(path: Path) -> Endpoint:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"no kubeconfig: {error}; set KUBECONFIG") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no kubeconfig: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} is no kubeconfig: there is no mapping in it")
     context = _named(config, "contexts", "context", config.get("current-context"), path)
     cluster = _named(config, "clusters", "cluster", context.get("cluster"), path)
     user = _named(config, "users", "user", context.get("user"), path)
     for word in ("exec", "auth-provider"):
         if word in user:
             raise ConfigError(f"{path}: credentials by {word} are not supported; use a certificate")
-    server = str(cluster["server"]).rstrip("/")
-    tls = _tls(cluster, user, path.parent) if server.startswith("https:") else None
+    server = str(cluster.get("server") or "").rstrip("/")
+    if not server:
+        raise ConfigError(f"{path}: its cluster names no server")
+    try:
+        tls = _tls(cluster, user, path.parent) if server.startswith("https:") else None
+    except (OSError, ValueError) as error:  # no such file, no certificate, no base64
+        raise ConfigError(f"{path}: its certificates cannot be used: {error}") from error
     return Endpoint(server, tls, _token(user, path.parent), cluster.get("tls-server-name"))
 
 
@@ -101,7 +110,7 @@ def _load_identity(context: ssl.SSLContext, pem: bytes) -> None:
 def _content(section: Mapping[str, Any], word: str, folder: Path) -> bytes | None:
     """A credential, from `<word>-data` or the file named by `<word>`."""
     if data := section.get(f"{word}-data"):
-        return base64.b64decode(str(data))
+        return base64.b64decode("".join(str(data).split()), validate=True)
     if name := section.get(word):
         return Path(folder, str(name)).read_bytes()
     return None

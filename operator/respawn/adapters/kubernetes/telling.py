@@ -108,7 +108,12 @@ _WAITS = frozenset(
     {
         *(Reason.UNKNOWN_POOL, Reason.POOL_NOT_READY, Reason.UNKNOWN_IMAGE, Reason.IMAGE_NOT_READY),
         *(Reason.IMAGE_LARGER_THAN_DISK, Reason.DISK_FAILED, Reason.NO_HOST_FITS),
-        *(Reason.WAITING_FOR_OWN_HOST, Reason.FOREIGN_CLIENT, Reason.EPOCH_BEHIND_IMAGE),
+        *(
+            Reason.NETWORKS_COME_LATER,
+            Reason.WAITING_FOR_OWN_HOST,
+            Reason.FOREIGN_CLIENT,
+            Reason.EPOCH_BEHIND_IMAGE,
+        ),
         *(Reason.BACK_OFF, Reason.AGENT_DOWN, Reason.PAUSED, Reason.PROTECTED, Reason.MALFORMED),
     }
 )

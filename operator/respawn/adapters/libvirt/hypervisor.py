@@ -10,6 +10,7 @@ from typing import Any
 import libvirt
 
 from respawn.adapters.libvirt.addresses import GuestAddresses
+from respawn.adapters.libvirt.ceph_access import ensure_secret
 from respawn.adapters.libvirt.connection import LOCAL, Workers, detached
 from respawn.adapters.libvirt.domain_xml import DomainSettings, domain_xml
 from respawn.adapters.libvirt.domains import Seen, exact, remembered_mark, see
@@ -18,7 +19,6 @@ from respawn.adapters.libvirt.events import DomainEvent, Events, ending, told_by
 from respawn.adapters.libvirt.journal import FOLDER, Marks, RunJournal
 from respawn.adapters.libvirt.names import incarnation_of
 from respawn.adapters.libvirt.processes import Processes, Qemu
-from respawn.adapters.libvirt.secret import ensure_secret
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState, Exit, Incarnation, Look
 from respawn.model.node import ReportState, ServerReport

@@ -66,3 +66,29 @@ def test_a_context_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_a_kubeconfig_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="set KUBECONFIG"):
         config.from_kubeconfig(tmp_path / "none")
+
+
+@pytest.mark.parametrize("content", ["", "just words", "a: [", "- 1"])
+def test_what_is_no_kubeconfig_is_said(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config").write_text(content)
+    with pytest.raises(ConfigError, match="is no kubeconfig"):
+        config.from_kubeconfig(tmp_path / "config")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "user", "complaint"),
+    [
+        ({}, {}, "names no server"),
+        ({"server": "https://h", "certificate-authority": "none.crt"}, {}, "cannot be used"),
+        (
+            {"server": "https://h"},
+            {"client-certificate-data": "bm9uZQ==", "client-key-data": "bm9uZQ=="},
+            "cannot be used",
+        ),
+    ],
+)
+def test_useless_credentials_are_said(
+    tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        config.from_kubeconfig(kubeconfig(tmp_path, cluster, user))

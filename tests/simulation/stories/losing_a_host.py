@@ -1,0 +1,189 @@
+"""A host is lost, in every way there is, and comes back."""
+
+from tests.simulation.lab import Lab
+from tests.simulation.stories.tell import epochs, reason, recovers_elsewhere, running, story
+
+from respawn.decide.election import FAST as FAST_TERMS
+from respawn.model.conditions import Reason
+from respawn.model.node import FencePhase
+from respawn.model.placement import Phase
+from respawn.model.policy import FAST
+from respawn.model.server import AntiAffinity, RecoveryMode
+
+
+@story()
+async def power_off(lab: Lab) -> None:
+    """Fenced at fenceAfter, running elsewhere half a second later; three status writes."""
+    (uid,) = await running(lab, "web-1")
+    await lab.rest(3)
+    writes = len(lab.api.writes)
+    begun = lab.now()
+    lost = lab.where(uid)
+    await recovers_elsewhere(lab, uid)
+    record = lab.get(uid).status.recovery
+    assert record and record.decided and record.last_seen and record.placed and record.fenced
+    assert (record.decided - record.last_seen).total_seconds() <= 8.0 + 0.5
+    assert (record.placed - record.decided).total_seconds() <= 0.3
+    assert lab.now() - begun < 10.5 and record.proof == "Fenced" and record.from_node == lost
+    assert len(lab.api.writes) - writes == 3, lab.api.writes[writes:]
+    assert lab.fence(lost or "") is FencePhase.FENCED
+    lab.power_on(lost or "")
+    await lab.until(lambda: lab.fence(lost or "") is FencePhase.OK, 10, "lifted")
+    await lab.until(lambda: len(lab.hosts) == 3 and lab.node(lost or "").fence.generation == 1, 1)
+    assert not [e for e in lab.ceph.entries if e.form is not None], "exactly our entries went"
+
+
+@story(timings=FAST, terms=FAST_TERMS)
+async def power_off_with_fast_timings(lab: Lab) -> None:
+    """The fast profile: decided 3 s after the last sign of life."""
+    (uid,) = await running(lab, "web-1")
+    await recovers_elsewhere(lab, uid, 8)
+    record = lab.get(uid).status.recovery
+    assert record and record.decided and record.last_seen
+    assert (record.decided - record.last_seen).total_seconds() <= 3.0 + 0.5
+
+
+@story(hosts=4)
+async def priority_and_spread(lab: Lab) -> None:
+    """Higher priority starts first; servers of one group do not meet."""
+    await lab.begin()
+    rule = (AntiAffinity("fronts"),)
+    uids = [
+        lab.server(f"web-{n}", priority=100 * n, preferred_nodes=("host-1",)) for n in (1, 2, 3)
+    ]
+    fronts = [lab.server(f"front-{n}", anti_affinity=rule) for n in (1, 2)]
+    await lab.until(lambda: all(lab.runs(u) for u in uids + fronts), 20)
+    assert {lab.where(u) for u in uids} == {"host-1"}
+    assert lab.where(fronts[0]) != lab.where(fronts[1])
+    lab.power_off("host-1")
+    await lab.until(lambda: all(lab.runs(u) for u in uids + fronts), 20, "all back")
+    order = [uid for _, uid, epoch, _ in lab.truth.starts if uid in uids and epoch > 1]
+    assert order == list(reversed(uids)), order
+    assert len({lab.where(u) for u in uids}) > 1, "spread"
+    assert lab.where(fronts[0]) != lab.where(fronts[1])
+
+
+@story(hosts=4)
+async def twenty_servers_on_one_host(lab: Lab) -> None:
+    """All are Placed within 1.5 s of the decision, the first running within 500 ms."""
+    await lab.begin()
+    lab.cordon("host-2", "host-3", "host-4")
+    uids = [lab.server(f"web-{n}") for n in range(20)]
+    await lab.until(lambda: all(lab.runs(u) for u in uids), 90)
+    assert {lab.where(u) for u in uids} == {"host-1"}
+    lab.cordon()
+    await lab.rest(3)
+    lab.power_off("host-1")
+    await lab.until(lambda: all(lab.runs(u) for u in uids), 30, "all back")
+    records = [lab.get(u).status.recovery for u in uids]
+    decided = min(r.decided for r in records if r and r.decided)
+    placed = [(r.placed - decided).total_seconds() for r in records if r and r.placed]
+    assert len(placed) == 20 and max(placed) <= 1.5, placed
+    started = [(r.started - decided).total_seconds() for r in records if r and r.started]
+    assert min(started) <= 0.5, started
+
+
+@story()
+async def cut_off_host_pauses_is_fenced_and_rejoins(lab: Lab) -> None:
+    """Both planes cut: it pauses first, is replaced, and on return ends its copy and is let in."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    at = next(i for i in lab.truth.instances if i.uid == uid)
+    lab.cut(lost)
+    await lab.until(lambda: at.paused, 7, "paused before it is replaced")
+    await lab.until(lambda: lab.where(uid) not in (None, lost), 20, "replaced")
+    await lab.rest(30)
+    lab.heal(lost)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 30, "rejoined")
+    assert at not in lab.truth.instances and lab.node(lost).host.clean_generation == 1
+    await lab.rest(1)
+    again = lab.server("web-2", preferred_nodes=(lost,))
+    await lab.until(lambda: lab.where(again) == lost, 10, "used again")
+
+
+@story()
+async def short_cut_is_a_pause_and_nothing_else(lab: Lab) -> None:
+    """A switch that reboots costs a pause: the same QEMU runs on."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    at = next(i for i in lab.truth.instances if i.uid == uid)
+    lab.cut(host)
+    await lab.until(lambda: at.paused, 7)
+    lab.heal(host, "storage")
+    await lab.until(lambda: not at.paused, 5, "runs on with Ceph alone")
+    await lab.rest(30)
+    assert lab.fence(host) is FencePhase.OK and epochs(lab, uid) == [1]
+    lab.heal(host)
+    await lab.rest(5)
+    await recovers_elsewhere(lab, uid)
+
+
+@story()
+async def reboot_behind_a_cut_management_network(lab: Lab) -> None:
+    """Its heart beats again, with another boot: its servers are dead, and restart elsewhere."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    lab.cut(lost, "management")
+    lab.power_off(lost)
+    lab.power_on(lost)
+    await lab.until(lambda: lab.where(uid) not in (None, lost), 30, "restarted elsewhere")
+    record = lab.get(uid).status.recovery
+    assert record is not None and record.proof == "NewBoot"
+    assert lab.fence(lost) is FencePhase.OK, "no fence was needed"
+
+
+@story()
+async def quick_reboot_needs_no_fence(lab: Lab) -> None:
+    """A host that is back before it is missed: another boot of the same machine is the proof."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    lab.power_off(host)
+    lab.power_on(host)
+    await lab.until(lambda: lab.runs(uid) and epochs(lab, uid) == [1, 2], 10, "started again")
+    assert lab.node(host).fence.generation == 0
+
+
+@story()
+async def frozen_host_is_fenced_late_and_never_writes_again(lab: Lab) -> None:
+    """Only its kernel answers: nothing for unresponsiveAfter, then its watches decide."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    lab.hosts[lost].freeze()
+    await lab.rest(40)
+    assert lab.get(uid).placement.phase is Phase.PLACED
+    await lab.until(lambda: lab.where(uid) not in (None, lost), 40, "replaced")
+    lab.hosts[lost].thaw()
+    await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 40, "rejoined")
+
+
+@story()
+async def host_without_storage_is_fenced_late(lab: Lab) -> None:
+    """Its agent says so itself: nothing for storageLostAfter, then fenced and restarted."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    lab.cut(lost, "storage")
+    await lab.rest(30)
+    lab.heal(lost, "storage")
+    await lab.rest(30)
+    assert epochs(lab, uid) == [1] and lab.node(lost).fence.generation == 0
+    lab.cut(lost, "storage")
+    took = await lab.until(lambda: lab.where(uid) not in (None, lost), 90, "runs elsewhere")
+    assert 58 < took < 65, took
+    record = lab.get(uid).status.recovery
+    assert record is not None and record.reason == Reason.STORAGE_LOST
+    lab.heal(lost)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 30, "rejoined")
+
+
+@story()
+async def server_without_recovery_waits_for_its_host(lab: Lab) -> None:
+    """recovery None: it is not started elsewhere, and starts when its host is back."""
+    (uid,) = await running(lab, "web-1", recovery=RecoveryMode.NONE)
+    lost = lab.where(uid) or ""
+    lab.power_off(lost)
+    await lab.until(lambda: reason(lab, uid) == Reason.WAITING_FOR_OWN_HOST, 20)
+    await lab.rest(20)
+    assert lab.where(uid) is None
+    lab.power_on(lost)
+    await lab.until(lambda: lab.runs(uid), 40, "back with its host")
+    assert lab.where(uid) == lost

@@ -1,0 +1,85 @@
+"""What must not stop any server, and must not fence any host; each with a positive control."""
+
+from tests.simulation.lab import Lab
+from tests.simulation.stories.tell import epochs, recovers_elsewhere, running, story
+
+from respawn.model.conditions import Reason, Type, find
+from respawn.model.node import FencePhase
+
+
+@story()
+async def agent_dead_api_cut_heart_dead(lab: Lab) -> None:
+    """Each alone condemns nobody: the same QEMU runs on."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.hosts[lab.where(uid) or ""]
+    host.agent_stays_dead = True
+    host.kill_agent()
+    await lab.rest(60)
+    host.agent_stays_dead = False
+    lab.cut(host.name, "management")
+    await lab.rest(60)
+    lab.heal(host.name)
+    assert host.heart_process is not None
+    host.heart_process.gate.shut()
+    await lab.rest(60)
+    host.heart_process.gate.open()
+    assert epochs(lab, uid) == [1] and lab.node(host.name).fence.generation == 0
+    await lab.rest(5)
+    await recovers_elsewhere(lab, uid)
+
+
+@story()
+async def api_down_and_operator_dead(lab: Lab) -> None:
+    """For a minute there is no API, then no operator: no server notices."""
+    (uid,) = await running(lab, "web-1")
+    lab.api.gate.shut()
+    await lab.rest(60)
+    lab.api.gate.open()
+    await lab.rest(10)
+    lab.operators[0].stays_dead = True
+    lab.operators[0].kill()
+    await lab.rest(60)
+    assert epochs(lab, uid) == [1]
+    assert all(lab.node(n).fence.generation == 0 for n in lab.hosts)
+    lab.operators[0].stays_dead = False
+    await lab.rest(10)
+    await recovers_elsewhere(lab, uid)
+
+
+@story()
+async def ceph_down(lab: Lab) -> None:
+    """Without Ceph every heart is unknown, not stale; nothing is fenced."""
+    (uid,) = await running(lab, "web-1")
+    lab.ceph.gate.shut()
+    await lab.rest(60)
+    lab.ceph.gate.open()
+    await lab.rest(10)
+    assert epochs(lab, uid) == [1]
+    await recovers_elsewhere(lab, uid)
+
+
+@story()
+async def brake_holds_when_too_many_fail_at_once(lab: Lab) -> None:
+    """Two of three: it holds. One comes back: the other is recovered."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    lab.power_off("host-1")
+    lab.power_off("host-2")
+    await lab.rest(60)
+    assert lab.where(uid) is None and lab.fence("host-1") is FencePhase.OK
+    ready = find(lab.node("host-1").conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.TOO_MANY_HOSTS
+    lab.power_on("host-2")
+    await lab.until(lambda: lab.runs(uid), 20, "one at a time")
+
+
+@story()
+async def operator_cut_off_doubts_itself(lab: Lab) -> None:
+    """The operator loses both planes: it condemns nobody when it is back."""
+    (uid,) = await running(lab, "web-1")
+    lab.cut("operator-1")
+    await lab.rest(40)
+    lab.heal("operator-1")
+    await lab.rest(30)
+    assert epochs(lab, uid) == [1]
+    assert all(lab.node(n).fence.generation == 0 for n in lab.hosts)
+    await recovers_elsewhere(lab, uid)

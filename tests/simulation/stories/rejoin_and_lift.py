@@ -1,0 +1,140 @@
+"""Counterexamples of the model checker: how a host comes back, and who says so.
+
+Each drives the world into the very interleaving that one rule of docs/protocol.md is there for.
+With the rule it ends well; without it (see `mutations`) an invariant breaks.
+"""
+
+from tests.simulation.lab import Lab
+from tests.simulation.net import Gate
+from tests.simulation.stories.handles import (
+    fence_host_1,
+    free_to_go,
+    freeze_at,
+    hold_calls,
+    hold_watch,
+    lead,
+    libvirt,
+    put_on_host_1,
+    registered,
+    unknown_to_the_next_leader,
+)
+from tests.simulation.stories.tell import story
+
+from respawn.decide.election import FAST as FAST_TERMS
+from respawn.model.node import FencePhase
+from respawn.model.policy import FAST
+
+
+@story(operators=2)
+async def rejoin_with_a_server_still_placed_there(lab: Lab) -> None:
+    """Its failover is not written yet; on rejoin it is ended all the same."""
+    await lab.begin()
+    uid, servers, _ = await unknown_to_the_next_leader(lab)
+    await lab.until(lambda: lab.where(uid) == "host-1", 10)
+    await fence_host_1(lab)
+    libvirt(lab).busy["kill"] = 0.3
+    lab.heal("host-1")
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "lifted")
+    await lab.rest(5)
+    servers.open()
+    await lab.until(lambda: lab.runs(uid), 40, "runs again")
+
+
+@story(operators=2)
+async def cut_off_host_stays_fenced(lab: Lab) -> None:
+    """While it is cut off there is no proof, so its fence is not lifted."""
+    await lab.begin()
+    uid, servers, _ = await unknown_to_the_next_leader(lab)
+    await lab.until(lambda: lab.where(uid) == "host-1", 10)
+    await fence_host_1(lab)
+    await lab.rest(30)
+    assert lab.fence("host-1") is FencePhase.FENCED
+    lab.heal("host-1")
+    servers.open()
+    await lab.until(lambda: lab.runs(uid), 60, "runs there again")
+
+
+@story(timings=FAST, terms=FAST_TERMS, operators=2)
+async def clean_report_of_an_older_fence(lab: Lab) -> None:
+    """The look belongs to fence 1, and its report lands in fence 2, with a server alive."""
+    first, second = lab.operators
+    await lab.begin()
+    await lead(lab, first)
+    servers = hold_watch(lab, second.name, "server")
+    lab.power_off("host-1")
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.FENCED, 20, "fence 1")
+    lab.power_on("host-1")
+    looked = lab.hosts["host-1"].looked = Gate()
+    looked.shut()
+    lift = hold_calls(lab, first.name, "write_fence")
+    await lab.rest(0.5)
+    lift.open()
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "lifted: another boot")
+    await lab.rest(1)
+    uid = await put_on_host_1(lab)
+    await lab.until(lambda: lab.runs(uid), 10, "runs there")
+    first.stays_dead = True
+    first.kill()
+    await lead(lab, second)
+    await fence_host_1(lab)
+    libvirt(lab).busy["kill"] = 3.0
+    looked.open()
+    lab.heal("host-1")
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "rejoined")
+    servers.open()
+    await lab.until(lambda: lab.runs(uid), 40, "runs again")
+
+
+@story(operators=2)
+async def late_removal_hits_the_next_fence(lab: Lab) -> None:
+    """A deposed operator's `rm` of fence 1 arrives when the host is fenced again."""
+    first, second = lab.operators
+    await lab.begin()
+    await lead(lab, first)
+    frozen = freeze_at(first, "Lifting")
+    await fence_host_1(lab)
+    lab.heal("host-1")
+    await frozen.wait()
+    await lead(lab, second)
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "taken over and lifted")
+    await lab.rest(1)
+    uid = await put_on_host_1(lab)
+    await lab.until(lambda: lab.runs(uid), 10, "runs there")
+    hold_watch(lab, second.name, "server")
+    second.kill()
+    second.start()
+    await lead(lab, second)
+    await lab.rest(3)
+    await fence_host_1(lab)
+    first.thaw()
+    await lab.rest(5)
+    lab.heal("host-1")
+    await lab.rest(20)
+
+
+@story()
+async def registration_of_a_former_boot_lands_late(lab: Lab) -> None:
+    """It waited in a proxy while the host rebooted; it does not make the new boot look dead."""
+    await lab.begin()
+    lab.net.proxied.add(lab.hosts["host-1"].address)
+    late = hold_calls(lab, "agent-host-1", "write_host")
+    agent = lab.hosts["host-1"].agent
+    assert agent is not None
+    agent.state.storage_failing = True
+    agent._reporting.set()
+    await lab.rest(0.1)
+    del lab.net.holds[("agent-host-1", "write_host")]
+    lab.power_off("host-1")
+    lab.power_on("host-1")
+    boot = lab.hosts["host-1"].boot_id
+    await lab.until(lambda: registered(lab) == boot, 10, "registers its new boot")
+    await lab.rest(1)
+    libvirt(lab).busy["qemu"] = 5.0
+    uid = await put_on_host_1(lab)
+    await lab.rest(0.5)
+    hold_watch(lab, "agent-host-1", "node")
+    hold_calls(lab, "agent-host-1", "write_host")
+    free_to_go(lab, uid)
+    late.open()
+    await lab.rest(10)
+    assert lab.where(uid) == "host-1"

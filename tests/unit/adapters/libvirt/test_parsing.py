@@ -1,0 +1,258 @@
+"""Small readers: sockets, ARP, ICMP, events, states, capabilities, guest agents, keys, marks."""
+
+import base64
+import struct
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from respawn.adapters.libvirt import kernel_probe
+from respawn.adapters.libvirt.accelerator import boot_sector
+from respawn.adapters.libvirt.addresses import agent_addresses, ordered
+from respawn.adapters.libvirt.arp import ADDRESSES_AT_MOST, ArpListener, sender
+from respawn.adapters.libvirt.ceph_access import read_key, write_conf
+from respawn.adapters.libvirt.domains import state_of
+from respawn.adapters.libvirt.errors import of_libvirt
+from respawn.adapters.libvirt.events import DomainEvent, ending, told_by_host
+from respawn.adapters.libvirt.journal import Marks, RunJournal
+from respawn.adapters.libvirt.machine import Offer, read_offer
+from respawn.adapters.libvirt.sockets import route_source, storage_addresses, used_towards_ceph
+from respawn.model.conditions import Reason
+from respawn.model.host import DomainState
+from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
+
+UID = "8d6c8f62-37b8-4f7c-9f0a-3a1c5c1e9a01"
+TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  inode
+   0: 0B0200C0:4082 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0 1
+   1: 0B6433C6:A0F2 016433C6:0CE4 01 00000000:00000000 00:00000000 00000000     0 2
+   2: 0B6433C6:A0F4 016433C6:1A90 04 00000000:00000000 00:00000000 00000000     0 3
+   3: 0B0200C0:A0F4 010200C0:192B 01 00000000:00000000 00:00000000 00000000     0 4
+   4: 0100007F:A0F4 0100007F:1A90 01 00000000:00000000 00:00000000 00000000     0 5
+   5: 0C6433C6:1A90 00000000:1A90 0A 00000000:00000000 00:00000000 00000000     0 6
+"""
+TCP6 = """  sl  local_address remote_address st
+   0: B80D0120000000000000000001000000:A000 B80D0120000000000000000002000000:0CE4 01
+   1: 0000000000000000FFFF00000D6433C6:A000 0000000000000000FFFF0000016433C6:1A85 01
+"""
+
+
+def test_local_ends_towards_ceph_closing_ones_too() -> None:
+    assert list(used_towards_ceph(TCP)) == ["198.51.100.11", "198.51.100.11"]
+    assert list(used_towards_ceph(TCP6)) == ["2001:db8::1", "198.51.100.13"]
+
+
+def test_routes_count_before_any_socket_does(tmp_path: Path) -> None:
+    (tmp_path / "tcp").write_text(TCP)
+    found = storage_addresses(["127.0.0.1:3300"], [tmp_path / "tcp", tmp_path / "none"])
+    assert found == {"198.51.100.11", "127.0.0.1"}
+    assert route_source("[::ffff:255.255.255.255]:1") is None
+
+
+def arp(address: str, *, operation: int = 1, cut: int = 60) -> bytes:
+    ethernet = b"\xff" * 6 + b"\x52\x54\x00\x00\x00\x01" + b"\x08\x06"
+    fixed = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
+    body = b"\x52\x54\x00\x00\x00\x01" + IPv4Address(address).packed + b"\0" * 10
+    return (ethernet + fixed + body).ljust(60, b"\0")[:cut]
+
+
+@pytest.mark.parametrize(
+    ("frame", "address"),
+    [
+        (arp("10.40.0.7"), "10.40.0.7"),
+        (arp("10.40.0.7", operation=2), "10.40.0.7"),
+        (arp("0.0.0.0"), None),
+        (arp("127.0.0.1"), None),
+        (arp("10.40.0.7", cut=40), None),
+        (b"", None),
+        (b"\0" * 60, None),
+    ],
+)
+def test_arp_senders(frame: bytes, address: str | None) -> None:
+    assert sender(frame) == address
+
+
+def test_a_guest_that_claims_everything_is_believed_a_little() -> None:
+    news: list[str] = []
+    listener = ArpListener(news.append)
+    for last in range(1, 100):
+        listener.hear("vs1", arp(f"10.40.0.{last}"))
+        listener.hear("vs1", arp(f"10.40.0.{last}"))
+    assert listener.heard("vs1") == tuple(f"10.40.0.{n}" for n in range(1, ADDRESSES_AT_MOST + 1))
+    assert news == ["vs1"] * ADDRESSES_AT_MOST
+    assert listener.heard("vs2") == ()
+
+
+def test_a_guest_agents_cards() -> None:
+    answer = (
+        '{"return":[{"name":"lo","ip-addresses":[{"ip-address":"127.0.0.1"}]},{"name":"none"},'
+        '{"name":"eth0","ip-addresses":[{"ip-address":"fe80::1"},{"ip-address":"2001:db8::5"},'
+        '{"ip-address":"10.40.0.7"},{"ip-address":"rubbish"}]}]}'
+    )
+    assert ordered(agent_addresses(answer)) == ("10.40.0.7", "2001:db8::5")
+    for broken in ("", "{}", '{"return": 5}', "[]"):
+        assert agent_addresses(broken) == ()
+
+
+def event(kind: int, detail: int) -> DomainEvent:
+    return DomainEvent(UID, 1, kind, detail)
+
+
+STOPPED = libvirt.VIR_DOMAIN_EVENT_STOPPED
+
+
+@pytest.mark.parametrize(
+    ("told", "by_host", "reason"),
+    [
+        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN), False, Reason.GUEST_SHUTDOWN),
+        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN), True, Reason.QEMU_DIED),
+        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED), False, Reason.QEMU_DIED),
+        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED), False, Reason.GUEST_PANICKED),
+        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED), False, Reason.VANISHED),
+        (
+            event(libvirt.VIR_DOMAIN_EVENT_CRASHED, libvirt.VIR_DOMAIN_EVENT_CRASHED_PANICKED),
+            False,
+            Reason.GUEST_PANICKED,
+        ),
+        (event(libvirt.VIR_DOMAIN_EVENT_SUSPENDED, 0), False, None),
+        (event(libvirt.VIR_DOMAIN_EVENT_STARTED, 0), False, None),
+    ],
+)
+def test_ends(told: DomainEvent, by_host: bool, reason: Reason | None) -> None:
+    assert ending(told, by_host=by_host) == reason
+
+
+def test_who_told_a_qemu_to_go() -> None:
+    shutdown = libvirt.VIR_DOMAIN_EVENT_SHUTDOWN
+    assert told_by_host(event(shutdown, libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST))
+    assert not told_by_host(event(shutdown, libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_GUEST))
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "seen"),
+    [
+        (libvirt.VIR_DOMAIN_SHUTOFF, 0, DomainState.STARTING),
+        (libvirt.VIR_DOMAIN_NOSTATE, 0, DomainState.STARTING),
+        (libvirt.VIR_DOMAIN_RUNNING, 1, DomainState.RUNNING),
+        (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_STARTING_UP,
+            DomainState.STARTING,
+        ),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR, DomainState.PAUSED),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER, DomainState.PAUSED),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, DomainState.INCOMING),
+        (libvirt.VIR_DOMAIN_SHUTDOWN, 0, DomainState.STOPPING),
+        (libvirt.VIR_DOMAIN_CRASHED, 0, DomainState.STOPPING),
+    ],
+)
+def test_states(state: int, reason: int, seen: DomainState) -> None:
+    assert state_of(state, reason) is seen
+
+
+class Error(libvirt.libvirtError):
+    """libvirt's error with a code and a domain of our choice."""
+
+    def __init__(self, code: int, domain: int = libvirt.VIR_FROM_QEMU) -> None:
+        self.err = (code, domain, "text", 2, "", "", "", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Error(libvirt.VIR_ERR_NO_DOMAIN), NotFound),
+        (Error(libvirt.VIR_ERR_RPC), Unavailable),
+        (Error(libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_RPC), Unavailable),
+        (Error(libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_FROM_RPC), Unavailable),
+        (Error(libvirt.VIR_ERR_OPERATION_TIMEOUT), Unavailable),
+        (Error(libvirt.VIR_ERR_OPERATION_FAILED), Conflict),
+        (Error(libvirt.VIR_ERR_HOOK_SCRIPT_FAILED), Refused),
+        (Error(libvirt.VIR_ERR_INTERNAL_ERROR), Refused),
+    ],
+)
+def test_errors(error: Error, kind: type[Exception]) -> None:
+    assert type(of_libvirt(error)) is kind
+
+
+CAPABILITIES = """<domainCapabilities><machine>pc-q35-7.2</machine><cpu>
+<mode name='host-passthrough'/><mode name='host-model' supported='yes'><model>EPYC</model></mode>
+</cpu></domainCapabilities>"""
+
+
+def test_offers() -> None:
+    assert read_offer(CAPABILITIES, "kvm") == Offer("pc-q35-7.2", "EPYC")
+    assert read_offer(CAPABILITIES, "qemu") == Offer("pc-q35-7.2", "qemu64")
+    assert read_offer("<domainCapabilities/>", "kvm") == Offer("q35", "qemu64")
+
+
+def test_keys_of_keyrings(tmp_path: Path) -> None:
+    key = base64.b64encode(b"0123456789").decode()
+    ring = tmp_path / "keyring"
+    ring.write_text(f'[client.host-1]\n\tkey = {key}\n\tcaps mon = "allow r"\n')
+    assert read_key(ring) == b"0123456789"
+    for text in ("[client.x]\n", "key = !!\n"):
+        ring.write_text(text)
+        with pytest.raises(Refused, match="no Ceph key"):
+            read_key(ring)
+    with pytest.raises(Refused, match="none"):
+        read_key(tmp_path / "none")
+
+
+def test_conf_for_qemu_is_the_hosts_with_less_patience(tmp_path: Path) -> None:
+    made = tmp_path / "run/qemu.conf"
+    (tmp_path / "ceph.conf").write_text("[global]\nfsid = x\n[client]\nadmin socket =\n")
+    write_conf(made, base=tmp_path / "ceph.conf", op_timeout=2.5)
+    assert made.read_text() == (
+        "[global]\nfsid = x\n[client]\nadmin socket =\n\n[client]\nrados osd op timeout = 2.5\n"
+    )
+    write_conf(made, base=tmp_path / "none")
+    assert made.read_text().split() == ["[client]", "rados", "osd", "op", "timeout", "=", "30"]
+    assert [p.name for p in made.parent.iterdir()] == ["qemu.conf"]
+
+
+def test_marks_survive_their_writer_and_are_set_once(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "m")
+    assert marks.put(UID, 3) and not marks.put(UID, 3)
+    again = Marks(tmp_path / "m")
+    assert again.has(UID, 3) and not again.has(UID, 4)
+    assert again.all() == {(UID, 3)}
+    again.drop(UID, 3)
+    again.drop(UID, 3)
+    assert marks.all() == frozenset()
+
+
+def test_an_epoch_is_admitted_once_in_a_boot(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path)
+    assert journal.admit(UID, 1) and not journal.admit(UID, 1)
+    successor = RunJournal(tmp_path)
+    assert successor.admitted() == {(UID, 1)} and not successor.admit(UID, 1)
+    assert successor.admit(UID, 2)
+
+
+def test_a_mark_that_cannot_be_written_admits_nothing(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path)
+    (tmp_path / "admitted").rmdir()
+    with pytest.raises(OSError):
+        journal.admit(UID, 1)
+    assert journal.admitted() == frozenset()
+
+
+def test_echo_requests_and_replies() -> None:
+    request = kernel_probe.echo_request(4, 0x1234, 7)
+    words = struct.unpack("!4H", request)
+    total = sum(words)
+    assert (total & 0xFFFF) + (total >> 16) == 0xFFFF
+    reply = b"\0" + request[1:]
+    assert kernel_probe.is_reply(4, reply, None)
+    assert not kernel_probe.is_reply(4, request, None)
+    assert not kernel_probe.is_reply(4, reply[:7], None)
+    raw = b"\x45" + b"\0" * 19 + reply
+    assert kernel_probe.is_reply(4, raw, 0x1234) and not kernel_probe.is_reply(4, raw, 0x4321)
+    assert kernel_probe.is_reply(6, b"\x81\0\0\0\0\x01\0\x01", None)
+    assert ip_address("::1").version == 6
+
+
+def test_a_boot_sector_is_one() -> None:
+    sector = boot_sector()
+    assert len(sector) == 512 and sector.endswith(b"\x55\xaa")

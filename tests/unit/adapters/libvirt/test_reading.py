@@ -1,0 +1,99 @@
+"""Whose a domain is: name, UUID, mark and images must tell one story."""
+
+import pytest
+
+from respawn.adapters.libvirt.names import image_owner, incarnation_of
+from respawn.adapters.libvirt.reading import describe, question, read_mark
+from respawn.model.host import Ask
+
+UID = "8d6c8f62-37b8-4f7c-9f0a-3a1c5c1e9a01"
+OTHER = "00000000-37b8-4f7c-9f0a-3a1c5c1e9a01"
+MARK = (
+    f'<respawn:server xmlns:respawn="https://respawn.dev/domain/v1" uid="{UID}"'
+    ' namespace="a" name="web" epoch="3" bootID="b"/>'
+)
+
+
+def domain(
+    *, name: str = f"vs-{UID}.3", uuid: str = UID, mark: str = MARK, images: tuple[str, ...] = ()
+) -> str:
+    disks = "".join(f"<disk><source protocol='rbd' name='{i}'/></disk>" for i in images)
+    return (
+        f"<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>"
+        f"<metadata>{mark}</metadata><devices>{disks}</devices></domain>"
+    )
+
+
+def asked(xml: str) -> Ask | str:
+    return question(describe(xml), "prepare")
+
+
+def test_one_story_is_a_question() -> None:
+    assert asked(domain(images=(f"vms/vs-{UID}-root",))) == Ask(UID, 3, "b", "a", "web", "prepare")
+
+
+@pytest.mark.parametrize(
+    ("xml", "why"),
+    [
+        (domain(mark="", images=(f"vms/vs-{UID}-root",)), "without being ours"),
+        (domain(name=f"vs-{UID}.4"), "not that of epoch 3"),
+        (domain(name="web"), "not that of epoch 3"),
+        (domain(uuid=OTHER), "is not the server's"),
+        (domain(images=(f"vms/vs-{UID}-root", f"vms/vs-{OTHER}-root")), "is no disk of server"),
+        (domain(images=("other/anything",)), "is no disk of server"),
+        (domain(mark=MARK.replace('epoch="3"', 'epoch="x"')), "not that of epoch 0"),
+        (domain(mark=MARK.replace(f'uid="{UID}"', "")), "not that of epoch 3"),
+    ],
+)
+def test_a_story_that_does_not_fit_is_refused_unasked(xml: str, why: str) -> None:
+    said = asked(xml)
+    assert isinstance(said, str) and why in said
+
+
+def test_images_are_found_wherever_they_are_named() -> None:
+    xml = (
+        "<domain><name>x</name><uuid>u</uuid><devices><disk><source protocol='nbd' name='n'/>"
+        "<backingStore><source protocol='rbd' name='vms/base'/></backingStore>"
+        "<mirror><source protocol='rbd' name='vms/copy'/></mirror></disk></devices></domain>"
+    )
+    assert describe(xml).images == ("vms/base", "vms/copy")
+
+
+def test_libvirts_status_file_has_the_domain_inside() -> None:
+    status = f"<domstatus state='running'><vcpus/>{domain()}</domstatus>"
+    mark = describe(status).mark
+    assert mark is not None and (mark.uid, mark.epoch) == (UID, 3)
+
+
+@pytest.mark.parametrize("broken", ["", "<domain", "<network/>"])
+def test_what_is_no_domain_is_no_question(broken: str) -> None:
+    with pytest.raises(ValueError):
+        describe(broken)
+
+
+def test_the_metadata_element_alone_is_read_as_libvirt_gives_it() -> None:
+    """libvirt drops the prefix and with it, in the element's own name, the namespace."""
+    for xml in (MARK, MARK.replace("respawn:server", "server").replace("xmlns:respawn", "x")):
+        mark = read_mark(xml)
+        assert mark is not None
+        assert (mark.uid, mark.namespace, mark.name, mark.epoch) == (UID, "a", "web", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (f"vs-{UID}.12", (UID, 12)),
+        (f"vs-{UID}.0", None),
+        (f"vs-{UID}.1x", None),
+        (f"vs-{UID}", None),
+        (f"xvs-{UID}.1", None),
+        (f"vs-{UID.upper()}.1", None),
+    ],
+)
+def test_names_of_incarnations(name: str, found: tuple[str, int] | None) -> None:
+    assert incarnation_of(name) == found
+
+
+def test_owners_of_images() -> None:
+    assert image_owner(f"vs-{UID}-data-2") == UID
+    assert image_owner(f"vs-{UID}") is None and image_owner(f"image-{UID}") is None

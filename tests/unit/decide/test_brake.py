@@ -1,0 +1,109 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.unit.decide.builders import ME, T0, WALL, fenced, node, now, pulse, sight, world
+
+from respawn.decide import brake
+from respawn.model.base import Now
+from respawn.model.conditions import Reason
+from respawn.model.node import FencePhase
+from respawn.model.policy import Policy
+from respawn.model.sight import Answer, Pulse, Sight, Testimony
+from respawn.model.world import Me, World
+
+DEAD = sight(9, 9, testimony=Testimony(T0 - 1, Answer.SILENCE))
+
+
+def dead_since(seconds: float) -> Sight:
+    """Silent for that long, and the witnesses are too."""
+    return sight(seconds, seconds, testimony=Testimony(T0 - 1, Answer.SILENCE))
+
+
+def hosts(count: int):
+    return tuple(node(f"host-{n}") for n in range(1, count + 1))
+
+
+def doubt(w: World, at: Now | None = None) -> Reason | None:
+    return brake.doubt(w, w.nodes["host-1"], at or now())
+
+
+def test_one_dead_host_raises_no_doubt() -> None:
+    assert doubt(world(sights={"host-1": DEAD})) is None
+
+
+@pytest.mark.parametrize(
+    ("me", "reason"),
+    [
+        (Me(ME, False, T0 + 5, T0, T0), Reason.NOT_LEADER),
+        (Me(ME, True, T0 + 0.4, T0, T0), Reason.NOT_LEADER),
+        (Me(ME, True, T0 + 5, None, T0), Reason.API_UNPROVEN),
+        (Me(ME, True, T0 + 5, T0 - 4.1, T0), Reason.API_UNPROVEN),
+        (Me(ME, True, T0 + 5, T0, None), Reason.CEPH_UNPROVEN),
+        (Me(ME, True, T0 + 5, T0, T0 - 4.1), Reason.CEPH_UNPROVEN),
+    ],
+)
+def test_the_operator_proves_its_own_health(me: Me, reason: Reason) -> None:
+    assert doubt(world(sights={"host-1": DEAD}, me=me)) is reason
+
+
+def test_another_hosts_heart_must_advance() -> None:
+    silent = Sight(lease=pulse(0), heart=pulse(5))
+    seen = {"host-1": DEAD, "host-2": silent, "host-3": silent}
+    assert doubt(world(sights=seen)) is Reason.NO_OTHER_HEART
+    assert doubt(world(nodes=hosts(1), sights={"host-1": DEAD})) is Reason.NO_OTHER_HEART
+
+
+@pytest.mark.parametrize(("count", "limit"), [(1, 1), (3, 1), (4, 2), (6, 2), (7, 3), (30, 10)])
+def test_limit(count: int, limit: int) -> None:
+    assert brake.limit(world(nodes=hosts(count))) == limit
+
+
+@pytest.mark.parametrize(("dead", "holds"), [(1, False), (2, False), (3, True), (4, True)])
+def test_the_brake_holds_above_the_limit(dead: int, holds: bool) -> None:
+    seen = {f"host-{n}": DEAD for n in range(1, dead + 1)}
+    found = doubt(world(nodes=hosts(5), sights=seen))
+    assert found is (Reason.TOO_MANY_HOSTS if holds else None)
+
+
+def test_suspects_count_so_that_the_first_of_many_is_held_too() -> None:
+    seen = {"host-1": DEAD, "host-2": sight(6, 6)}
+    assert doubt(world(sights=seen)) is Reason.TOO_MANY_HOSTS
+
+
+def test_hosts_that_failed_long_ago_do_not_count() -> None:
+    seen = {"host-1": DEAD, "host-2": dead_since(600)}
+    assert doubt(world(nodes=hosts(4), sights=seen)) is None
+    assert doubt(world(sights=seen)) is None
+
+
+def test_hosts_that_failed_together_stay_held_together() -> None:
+    seen = {"host-1": dead_since(600), "host-2": dead_since(590)}
+    assert doubt(world(sights=seen)) is Reason.TOO_MANY_HOSTS
+
+
+@pytest.mark.parametrize(("ago", "holds"), [(30, True), (90, False)])
+def test_a_host_fenced_within_the_window_counts(ago: float, holds: bool) -> None:
+    fence = fenced(FencePhase.FENCED, fenced=WALL - timedelta(seconds=ago))
+    nodes = (node("host-1"), node("host-2", fence=fence), node("host-3"))
+    seen = {"host-1": DEAD, "host-2": dead_since(100)}
+    found = doubt(world(nodes=nodes, sights=seen))
+    assert found is (Reason.TOO_MANY_HOSTS if holds else None)
+
+
+def test_a_host_with_a_hard_proof_does_not_count() -> None:
+    """Rebooted, and back: its Lease is fresh."""
+    fence = fenced(FencePhase.FENCED, fenced=WALL)
+    nodes = (node("host-1"), node("host-2", fence=fence), node("host-3"))
+    back = replace(sight(0, 600))
+    assert doubt(world(nodes=nodes, sights={"host-1": DEAD, "host-2": back})) is None
+
+
+def test_a_person_can_release_it() -> None:
+    seen = {"host-1": DEAD, "host-2": DEAD}
+    assert doubt(world(sights=seen, policy=Policy(brake_released=True))) is None
+
+
+def test_unread_hosts_do_not_count_as_failing() -> None:
+    unread = Sight(lease=Pulse(), heart=Pulse())
+    assert doubt(world(sights={"host-1": DEAD, "host-2": unread})) is None

@@ -1,0 +1,118 @@
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.builders import ME, WALL, fenced, node
+
+from respawn.decide import fence_table
+from respawn.decide.fence_table import IllegalMove
+from respawn.model.base import Owner
+from respawn.model.node import Fence, FencePhase, Form, HostStatus, NodeSpec, Taint
+from respawn.model.storage import Entry
+
+OTHER = Owner("operator-2", "life-7")
+
+
+def moves(fence: Fence):
+    """Every move, tried on that fence by ME."""
+    host = node(fence=fence)
+    return {
+        "begin": lambda: fence_table.begin(host, reason="HostLost"),
+        "done": lambda: fence_table.done(fence, 1, at=WALL),
+        "lift": lambda: fence_table.lift(fence, 1, ME),
+        "take": lambda: fence_table.take(fence, 1, ME),
+        "lifted": lambda: fence_table.lifted(fence, 1, ME),
+    }
+
+
+LIFTING_MINE = fenced(FencePhase.LIFTING, owner=ME, form=Form.IP)
+LIFTING_OTHERS = fenced(FencePhase.LIFTING, owner=OTHER, form=Form.IP)
+
+
+@pytest.mark.parametrize(
+    ("fence", "legal"),
+    [
+        (Fence(FencePhase.OK, 1), {"begin"}),
+        (fenced(FencePhase.FENCING, form=Form.IP), {"done"}),
+        (fenced(FencePhase.FENCED, form=Form.IP), {"lift"}),
+        (LIFTING_MINE, {"lifted"}),
+        (LIFTING_OTHERS, {"take"}),
+    ],
+    ids=lambda x: str(getattr(x, "phase", "")),
+)
+def test_only_the_moves_of_the_table_are_legal(fence: Fence, legal: set[str]) -> None:
+    for name, move in moves(fence).items():
+        if name in legal:
+            move()
+        else:
+            with pytest.raises(IllegalMove):
+                move()
+
+
+@pytest.mark.parametrize("move", ["done", "lift", "take", "lifted"])
+def test_a_move_is_bound_to_its_generation(move: str) -> None:
+    for fence in (fenced(FencePhase.FENCING), fenced(), LIFTING_MINE, LIFTING_OTHERS):
+        with pytest.raises(IllegalMove):
+            moves(replace(fence, generation=2))[move]()
+
+
+def test_begin_binds_boot_addresses_and_generation() -> None:
+    host = node(spec=NodeSpec(storage=("198.51.100.11", "198.51.100.99")))
+    begun = fence_table.begin(host, reason="HostLost")
+    assert (begun.phase, begun.generation, begun.boot_id) == (FencePhase.FENCING, 1, "boot-1")
+    assert begun.machine_id == "machine-host-1" and begun.form is Form.IP
+    assert begun.addresses == ("198.51.100.11", "198.51.100.99"), "declared and registered, once"
+
+
+@pytest.mark.parametrize(
+    ("tainted", "prefer", "form"),
+    [
+        ((), Form.IP, Form.IP),
+        ((), Form.RANGE, Form.RANGE),
+        ((Form.IP,), Form.IP, Form.RANGE),
+        ((Form.RANGE,), Form.RANGE, Form.IP),
+        ((Form.IP, Form.RANGE), Form.IP, None),
+    ],
+)
+def test_a_tainted_form_is_never_used(tainted, prefer, form) -> None:
+    fence = Fence(tainted=tuple(Taint(f, OTHER) for f in tainted))
+    assert fence_table.clean_form(fence, prefer) is form
+    if form is None:
+        with pytest.raises(IllegalMove):
+            fence_table.begin(node(fence=fence), reason="HostLost", prefer=prefer)
+    else:
+        assert fence_table.begin(node(fence=fence), reason="x", prefer=prefer).form is form
+
+
+def test_nothing_is_fenced_without_registration_or_address() -> None:
+    for host in (node(host=HostStatus()), node(host=HostStatus(), spec=NodeSpec())):
+        with pytest.raises(IllegalMove):
+            fence_table.begin(host, reason="HostLost")
+
+
+def test_a_taken_over_lift_taints_its_form_by_its_former_owner() -> None:
+    taken = fence_table.take(LIFTING_OTHERS, 1, ME)
+    assert taken.owner == ME and taken.tainted == (Taint(Form.IP, OTHER),)
+    lifted = fence_table.lifted(taken, 1, ME)
+    assert lifted.tainted == (Taint(Form.IP, OTHER),), "a taint outlives the lift"
+    again = fence_table.begin(node(fence=lifted), reason="HostLost")
+    assert again.form is Form.RANGE and again.generation == 2
+
+
+def test_only_the_owner_finishes_a_lift() -> None:
+    with pytest.raises(IllegalMove):
+        fence_table.lifted(LIFTING_OTHERS, 1, ME)
+
+
+def test_taints_end_owner_by_owner() -> None:
+    fence = fenced(tainted=(Taint(Form.IP, OTHER), Taint(Form.RANGE, ME)))
+    left = fence_table.untainted(fence, frozenset({ME}))
+    assert left.tainted == (Taint(Form.IP, OTHER),)
+    assert fence_table.taint(LIFTING_MINE, ME).tainted == (Taint(Form.IP, ME),)
+
+
+def test_entries_are_exactly_what_is_recorded() -> None:
+    fence = fenced(addresses=("198.51.100.11", "198.51.100.99"), form=Form.RANGE)
+    assert fence_table.entries(fence) == {
+        Entry("198.51.100.11", Form.RANGE),
+        Entry("198.51.100.99", Form.RANGE),
+    }

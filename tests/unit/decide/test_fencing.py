@@ -1,0 +1,144 @@
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.builders import (
+    ME,
+    T0,
+    fenced,
+    node,
+    now,
+    placed,
+    server,
+    sight,
+    world,
+)
+
+from respawn.decide import decide, fencing, grounds
+from respawn.model import actions
+from respawn.model.base import Key, Kind, Owner
+from respawn.model.conditions import Reason, Type, find
+from respawn.model.node import Fence, FencePhase, Form, Node, NodeSpec, Registration, Taint
+from respawn.model.sight import Answer, Sight, Testimony
+from respawn.model.storage import Entry
+from respawn.model.world import Me
+
+DEAD = sight(9, 9, testimony=Testimony(T0 - 1, Answer.SILENCE))
+OTHER = Owner("operator-2", "life-1")
+FORMER = Owner(ME.name, "life-0")
+
+
+def step(host: Node, seen: Sight | None = None, **more):
+    """The step for host-1, its conditions being up to date."""
+    others = (node("host-2"), node("host-3"))
+    w = world(nodes=(host, *others), sights={"host-1": seen or sight()}, **more)
+    told = fencing.decide(w, host, now()).outlook.conditions
+    up_to_date = replace(host, conditions=told)
+    w = world(nodes=(up_to_date, *others), sights={"host-1": seen or sight()}, **more)
+    return decide(w, Key(Kind.NODE, "host-1"), now()).step
+
+
+def lifting(owner: Owner, **more) -> Node:
+    return node(fence=fenced(FencePhase.LIFTING, owner=owner, form=Form.IP, **more))
+
+
+def clean(host: Node, generation: int = 1) -> Node:
+    return replace(host, host=replace(host.host, clean_generation=generation))
+
+
+def rebooted(host: Node, machine: str = "machine-host-1") -> Node:
+    registration = Registration(machine, "boot-2", ("198.51.100.11",))
+    return replace(host, host=replace(host.host, registration=registration))
+
+
+@pytest.mark.parametrize(
+    ("host", "seen", "expected"),
+    [
+        (node(), None, None),
+        (node(), DEAD, actions.BeginFence),
+        (node(), sight(5, 5), actions.AskWitnesses),
+        (node(fence=fenced(FencePhase.FENCING)), None, actions.ApplyFence),
+        (node(fence=fenced()), DEAD, None),
+        (clean(node(fence=fenced())), None, actions.BeginLift),
+        (clean(node(fence=fenced(generation=2))), None, None),
+        (rebooted(node(fence=fenced())), None, actions.BeginLift),
+        (rebooted(node(fence=fenced()), "another-machine"), None, None),
+        (clean(rebooted(node(fence=fenced()), "another-machine")), None, None),
+        (lifting(ME), None, actions.FinishLift),
+        (lifting(OTHER), None, actions.TakeLift),
+        (lifting(FORMER), None, actions.TakeLift),
+        (node(fence=Fence(tainted=(Taint(Form.IP, FORMER),))), None, actions.Untaint),
+        (node(fence=Fence(tainted=(Taint(Form.IP, OTHER),))), None, None),
+        (node(fence=Fence(tainted=(Taint(Form.IP, ME),))), None, None),
+        (node(protected_by_us=False), None, actions.ProtectNode),
+        (node(deleting=True), None, actions.UnprotectNode),
+        (node(deleting=True, fence=fenced()), None, None),
+    ],
+)
+def test_the_step(host: Node, seen: Sight | None, expected: type | None) -> None:
+    found = step(host, seen)
+    assert type(found) is (expected or type(None)), found
+
+
+def test_my_own_taint_ends_once_my_removal_returned() -> None:
+    host = node(fence=Fence(generation=1, tainted=(Taint(Form.IP, ME),)))
+    me = Me(ME, True, T0 + 5, T0, T0, lifts_returned=frozenset({("host-1", 1)}))
+    assert isinstance(step(host, me=me), actions.Untaint)
+
+
+def test_a_standby_ends_its_own_taints_and_does_nothing_else() -> None:
+    standby = Me(ME, leader=False)
+    assert isinstance(
+        step(node(fence=Fence(tainted=(Taint(Form.IP, FORMER),))), me=standby), actions.Untaint
+    )
+    assert step(node(), DEAD, me=standby) is None
+    assert step(node(fence=fenced(FencePhase.FENCING)), me=standby) is None
+
+
+def test_a_node_with_a_server_keeps_its_object() -> None:
+    host, it = node(deleting=True), server(placement=placed())
+    w = world(it, nodes=(host, node("host-2")))
+    found = decide(w, Key(Kind.NODE, "host-1"), now()).step
+    assert not isinstance(found, actions.UnprotectNode)
+
+
+def test_blocklisted_while_ok_is_a_fence_in_the_form_that_was_found() -> None:
+    listed = frozenset({Entry("198.51.100.11", Form.RANGE)})
+    found = step(node(), blocklist=listed)
+    assert isinstance(found, actions.BeginFence) and found.reason == Reason.BLOCKLISTED
+    assert grounds.banned_in(node(), listed) is Form.RANGE
+    assert step(node(), blocklist=frozenset({Entry("198.51.100.11:0/77")})) is None
+    assert step(node(), blocklist=None) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "more", "reason"),
+    [
+        (node(spec=NodeSpec(storage=("198.51.100.12",))), {}, Reason.ADDRESS_IN_USE),
+        (node(spec=NodeSpec(storage=("192.0.2.13",))), {}, Reason.ADDRESS_IN_USE),
+        (node(), {"protected": frozenset({"198.51.100.11"})}, Reason.ADDRESS_IN_USE),
+        (
+            node(fence=Fence(tainted=(Taint(Form.IP, OTHER), Taint(Form.RANGE, OTHER)))),
+            {},
+            Reason.ALL_FORMS_TAINTED,
+        ),
+    ],
+)
+def test_what_cannot_be_fenced_is_held_and_says_so(host: Node, more, reason: Reason) -> None:
+    assert not isinstance(step(host, DEAD, **more), actions.BeginFence)
+    w = world(nodes=(host, node("host-2"), node("host-3")), sights={"host-1": DEAD}, **more)
+    told = fencing.decide(w, host, now()).outlook.conditions
+    ready, fencing_ready = find(told, Type.READY), find(told, Type.FENCING_READY)
+    assert ready is not None and ready.reason == reason
+    assert fencing_ready is not None and fencing_ready.status == "False"
+    assert grounds.doom(w, host, now()) is None, "nothing is revoked for a fence that cannot be"
+
+
+def test_doom_is_what_revokes_servers() -> None:
+    hosts = (node(), node("host-2"), node("host-3"))
+    assert grounds.doom(world(nodes=hosts), hosts[0], now()) is None
+    assert grounds.doom(world(nodes=hosts, sights={"host-1": DEAD}), hosts[0], now()) == (
+        Reason.HOST_LOST
+    )
+    for phase in (FencePhase.FENCING, FencePhase.FENCED, FencePhase.LIFTING):
+        host = node(fence=fenced(phase, reason="StorageLost"))
+        assert grounds.doom(world(nodes=(host,)), host, now()) == Reason.STORAGE_LOST

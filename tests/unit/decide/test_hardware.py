@@ -1,0 +1,38 @@
+from dataclasses import replace
+
+from tests.unit.decide.builders import GIB, node, server
+
+from respawn.decide import hardware
+from respawn.model.server import Disk, Nic
+
+NICS = (Nic("public", "tenant"), Nic("private", "lan", "52:54:00:AA:BB:CC"))
+
+
+def test_it_is_derived_from_the_uid_and_kept_for_ever() -> None:
+    it = server(spec={"networks": NICS})
+    first = hardware.for_start(it, node())
+    assert first.machine == "pc-q35-7.2"
+    macs = {n.name: n.mac for n in first.nics}
+    assert macs["private"] == "52:54:00:aa:bb:cc" and macs["public"].startswith("52:54:00:")
+    assert first == hardware.for_start(it, node())
+    started = replace(it, status=replace(it.status, hardware=first))
+    newer = replace(node().host.capacity, machine="pc-q35-9.0", cpu_model="newer")
+    other = replace(node("host-2"), host=replace(node("host-2").host, capacity=newer))
+    assert hardware.for_start(started, other) == first, "an upgrade elsewhere changes nothing"
+
+
+def test_what_is_added_gets_a_slot_of_its_own() -> None:
+    it = server(spec={"networks": NICS})
+    first = hardware.for_start(it, node())
+    disks = (*it.spec.disks, Disk("data", "ceph", GIB))
+    grown = replace(
+        it, spec=replace(it.spec, disks=disks), status=replace(it.status, hardware=first)
+    )
+    second = hardware.for_start(grown, node())
+    slots = [d.slot for d in second.disks] + [n.slot for n in second.nics]
+    assert len(set(slots)) == 4 and second.nics == first.nics and second.disks[:1] == first.disks
+
+
+def test_servers_differ() -> None:
+    one, two = (hardware.mac(uid, NICS[0]) for uid in ("uid-1", "uid-2"))
+    assert one != two and int(one[:2], 16) % 2 == 0, "unicast"

@@ -1,0 +1,364 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.unit.decide.builders import (
+    GIB,
+    T0,
+    WALL,
+    beat,
+    fenced,
+    node,
+    now,
+    placed,
+    report,
+    revoked,
+    server,
+    sight,
+    world,
+)
+
+from respawn.decide import case, decide
+from respawn.model import actions
+from respawn.model.base import Key, Kind
+from respawn.model.conditions import Reason, Type, find, is_true
+from respawn.model.node import FencePhase, Registration, ReportState
+from respawn.model.placement import Phase, Placement
+from respawn.model.server import (
+    Disk,
+    Recovery,
+    RecoveryMode,
+    RunPolicy,
+    Server,
+    Setback,
+)
+from respawn.model.sight import Answer, Testimony
+from respawn.model.world import Trouble
+
+DEAD = sight(9, 9, testimony=Testimony(T0 - 1, Answer.SILENCE))
+HALTED = {"run_policy": RunPolicy.HALTED}
+RERUN = {"run_policy": RunPolicy.RERUN_ON_FAILURE}
+DELETED = Placement(Phase.DELETED, 1)
+FREE = Placement(Phase.FREE, 1)
+
+
+def nodes(*reports, **more):
+    return (node("host-1", reports=reports, **more), node("host-2"), node("host-3"))
+
+
+def decision(it: Server, *reports, at: float = 0.0, hosts=None, **more):
+    w = world(it, nodes=hosts or nodes(*reports), **more)
+    return decide(w, Key(Kind.SERVER, it.uid), now(at))
+
+
+def told(it: Server, *reports, **more):
+    """The step once the status tells what it should."""
+    outlook = decision(it, *reports, **more).outlook
+    status = replace(
+        it.status,
+        conditions=outlook.conditions,
+        phase=outlook.phase,
+        observed_generation=it.generation,
+        addresses=outlook.addresses or (),
+        recovery=outlook.recovery or it.status.recovery,
+    )
+    return decision(replace(it, status=status), *reports, **more).step
+
+
+ENDED = report(state=ReportState.ENDED)
+RUNS = report(state=ReportState.RUNNING)
+DIED = report(state=ReportState.FAILED, reason=Reason.QEMU_DIED)
+OFF = report(state=ReportState.FAILED, reason=Reason.GUEST_SHUTDOWN)
+
+
+@pytest.mark.parametrize(
+    ("it", "reports", "expected"),
+    [
+        # Free
+        (server(protected_by_us=False), (), actions.Protect),
+        (server(status={"disks": ()}), (), actions.EnsureDisks),
+        (server(), (), actions.Place),
+        (server(spec=HALTED), (), None),
+        (server(spec=HALTED, status={"disks": ()}), (), actions.EnsureDisks),
+        (server(deleting=True, placement=FREE), (), actions.Delete),
+        (server(deleting=True, protected_by_us=False), (), None),
+        (server(deleting=True, spec={"protected": True}), (), actions.Place),
+        # Placed
+        (server(placement=placed()), (), None),
+        (server(placement=placed()), (report(state=ReportState.STARTING),), None),
+        (server(placement=placed()), (RUNS,), None),
+        (server(placement=placed()), (DIED,), actions.Revoke),
+        (server(placement=placed(2)), (DIED,), None),
+        (server(placement=placed(), spec=HALTED), (RUNS,), actions.Revoke),
+        (server(placement=placed(), deleting=True), (RUNS,), actions.Revoke),
+        (server(placement=placed(), deleting=True, spec={"protected": True}), (RUNS,), None),
+        (server(placement=placed(node="host-9")), (), None),
+        # Revoked
+        (server(placement=revoked()), (), None),
+        (server(placement=revoked()), (RUNS,), None),
+        (server(placement=revoked()), (ENDED,), actions.Place),
+        (server(placement=revoked(), spec=HALTED), (ENDED,), actions.SetFree),
+        (server(placement=revoked(), deleting=True), (ENDED,), actions.SetFree),
+        (server(placement=revoked(), status={"disks": ()}), (ENDED,), actions.SetFree),
+        # Deleted
+        (server(placement=DELETED, deleting=True), (), actions.TrashDisks),
+        (server(placement=DELETED, deleting=True, status={"disks": ()}), (), actions.Unprotect),
+        (
+            server(placement=DELETED, deleting=True, spec={"retain_disks": True}),
+            (),
+            actions.Unprotect,
+        ),
+        (server(placement=DELETED, deleting=True, protected_by_us=False), (), None),
+    ],
+)
+def test_the_step(it: Server, reports, expected: type | None) -> None:
+    found = told(it, *reports)
+    assert type(found) is (expected or type(None)), found
+
+
+def test_a_changed_outlook_is_a_step_of_its_own_and_then_none() -> None:
+    it = server(placement=placed())
+    assert isinstance(decision(it, RUNS).step, actions.Report)
+    assert told(it, RUNS) is None
+
+
+def test_a_standby_decides_nothing() -> None:
+    w = world(server())
+    standby = replace(w, me=replace(w.me, leader=False))
+    assert decide(standby, Key(Kind.SERVER, "uid-web-1"), now()) == actions.Decision()
+
+
+# Failover.
+
+
+def test_servers_of_a_condemned_host_are_revoked_without_grace() -> None:
+    found = decision(server(placement=placed()), sights={"host-1": DEAD})
+    step = found.step
+    assert isinstance(step, actions.Revoke) and step.grace == 0.0 and found.urgent
+    assert step.setback == Setback(1, "host-1", Reason.HOST_LOST, WALL)
+    record = step.recovery
+    assert record is not None and record.decided == WALL
+    assert record.last_seen == WALL - timedelta(seconds=9)
+    assert record.suspected == WALL - timedelta(seconds=5)
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and (ready.status, ready.reason) == ("False", Reason.HOST_LOST)
+    assert is_true(found.outlook.conditions, Type.RECOVERING)
+
+
+def test_a_held_fence_revokes_nothing() -> None:
+    found = decision(server(placement=placed()), sights={"host-1": DEAD, "host-2": DEAD})
+    assert not isinstance(found.step, actions.Revoke)
+
+
+@pytest.mark.parametrize("phase", [FencePhase.FENCING, FencePhase.FENCED, FencePhase.LIFTING])
+def test_a_server_placed_on_a_fenced_host_is_revoked(phase: FencePhase) -> None:
+    hosts = nodes(fence=fenced(phase))
+    assert isinstance(decision(server(placement=placed()), hosts=hosts).step, actions.Revoke)
+
+
+def test_while_the_fence_is_made_its_clients_are_banned_once() -> None:
+    it = server(placement=revoked())
+    hosts = nodes(fence=fenced(FencePhase.FENCING))
+    assert isinstance(decision(it, hosts=hosts).step, actions.BanClients)
+    again = told(it, hosts=hosts, nonced={it.uid: 1})
+    assert again is None
+    assert isinstance(told(it, hosts=hosts, nonced={it.uid: 0}), actions.BanClients)
+
+
+def test_the_wait_for_a_fence_is_no_series_of_status_writes() -> None:
+    """What was written with Revoked still holds while the host is Fencing, and Fenced."""
+    lost = Setback(1, "host-1", Reason.HOST_LOST, WALL)
+    record = Recovery(Reason.HOST_LOST, "host-1", decided=WALL)
+    before = decision(server(placement=placed()), sights={"host-1": DEAD}).outlook
+    it = server(
+        placement=revoked(),
+        status={
+            "setback": lost, "recovery": record, "conditions": before.conditions,
+            "phase": before.phase, "observed_generation": 1,
+        },
+    )  # fmt: skip
+    for phase in (FencePhase.OK, FencePhase.FENCING):
+        hosts = nodes(fence=fenced(phase))
+        found = decision(it, hosts=hosts, sights={"host-1": DEAD}, nonced={it.uid: 1})
+        assert found.step is None, phase
+
+
+def test_a_proven_loss_is_placed_elsewhere_in_one_write() -> None:
+    it = server(
+        placement=revoked(), status={"setback": Setback(1, "host-1", Reason.HOST_LOST, WALL)}
+    )
+    hosts = nodes(fence=fenced(FencePhase.FENCED))
+    found = decision(it, hosts=hosts)
+    assert isinstance(found.step, actions.Place) and found.step.node != "host-1" and found.urgent
+
+
+def test_without_room_it_becomes_free_and_says_which_host_lacks_what() -> None:
+    it = server(placement=revoked(), spec={"memory": 100 * GIB})
+    found = decision(it, hosts=nodes(fence=fenced()))
+    assert isinstance(found.step, actions.SetFree)
+    waiting = find(found.outlook.conditions, Type.PLACED)
+    assert waiting is not None and waiting.reason == Reason.NO_HOST_FITS
+    for host in ("host-1 is fenced", "host-2 has", "host-3 has"):
+        assert host in waiting.message
+
+
+def test_another_boot_of_its_host_revokes_it() -> None:
+    host = node()
+    registration = Registration("machine-host-1", "boot-2")
+    host = replace(host, host=replace(host.host, registration=registration))
+    found = decision(server(placement=placed()), hosts=(host, node("host-2")))
+    assert isinstance(found.step, actions.Revoke)
+    assert found.step.setback is not None
+    assert found.step.setback.reason == Reason.HOST_REBOOTED
+
+
+def test_another_boot_in_the_heart_is_worth_trying_for_a_proof() -> None:
+    seen = {"host-1": sight(9, 0, beat=beat(boot="boot-2", counter=5))}
+    assert isinstance(told(server(placement=placed()), sights=seen), actions.Revoke)
+    assert isinstance(decision(server(placement=revoked()), sights=seen).step, actions.Place)
+
+
+def test_recovery_none_waits_for_its_own_host() -> None:
+    lost = Setback(1, "host-1", Reason.HOST_LOST, WALL)
+    it = server(placement=FREE, spec={"recovery": RecoveryMode.NONE}, status={"setback": lost})
+    found = decision(it, hosts=nodes(fence=fenced()))
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.WAITING_FOR_OWN_HOST
+    back = decision(it)
+    assert isinstance(back.step, actions.Place) and back.step.node == "host-1"
+
+
+# Restart.
+
+
+def setback(count: int, reason: Reason = Reason.QEMU_DIED, ago: float = 0.0) -> Setback:
+    return Setback(1, "host-1", reason, WALL - timedelta(seconds=ago), count)
+
+
+@pytest.mark.parametrize(
+    ("count", "ago", "node_or_wait"),
+    [
+        (1, 0, "host-1"),
+        (2, 0, "elsewhere"),
+        (3, 0, 10.0),
+        (3, 9, 1.0),
+        (3, 11, "elsewhere"),
+        (4, 0, 20.0),
+        (20, 0, 300.0),
+    ],
+)
+def test_in_place_then_elsewhere_then_backing_off(count, ago, node_or_wait) -> None:
+    it = server(placement=revoked(), status={"setback": setback(count, ago=ago)})
+    found = decision(it, ENDED)
+    if isinstance(node_or_wait, float):
+        assert isinstance(found.step, actions.SetFree)
+        ready = find(found.outlook.conditions, Type.READY)
+        assert ready is not None and ready.reason == Reason.BACK_OFF
+        free = replace(it, status=replace(it.status, placement=FREE))
+        assert decision(free).next_check == pytest.approx(T0 + node_or_wait)
+    else:
+        assert isinstance(found.step, actions.Place)
+        assert (found.step.node == "host-1") is (node_or_wait == "host-1")
+
+
+@pytest.mark.parametrize(
+    ("before", "reason", "count"),
+    [
+        (None, Reason.QEMU_DIED, 1),
+        (setback(1), Reason.QEMU_DIED, 2),
+        (setback(3, ago=599), Reason.QEMU_DIED, 4),
+        (setback(3, ago=601), Reason.QEMU_DIED, 1),
+        (setback(3, Reason.HOST_LOST), Reason.QEMU_DIED, 1),
+    ],
+)
+def test_setbacks_are_counted_in_a_row(before, reason, count) -> None:
+    it = server(placement=placed(), status={"setback": before})
+    step = decision(it, report(state=ReportState.FAILED, reason=reason)).step
+    assert isinstance(step, actions.Revoke) and step.setback is not None
+    assert step.setback.count == count
+
+
+def test_an_unknown_reason_of_an_agent_is_no_crash() -> None:
+    odd = report(state=ReportState.FAILED, reason="SomethingNew")
+    step = decision(server(placement=placed()), odd).step
+    assert isinstance(step, actions.Revoke) and step.setback is not None
+    assert step.setback.reason == Reason.VANISHED
+
+
+def test_a_guest_that_powers_off_has_completed_under_rerun_on_failure() -> None:
+    it = server(placement=placed(), spec=RERUN)
+    found = decision(it, OFF)
+    assert isinstance(found.step, actions.Revoke) and found.step.recovery is None
+    assert case.wish_of(replace(it, status=replace(it.status, setback=found.step.setback))) is (
+        case.Wish.STOP
+    )
+    assert isinstance(decision(server(placement=placed()), OFF).step, actions.Revoke)
+    done = server(placement=FREE, spec=RERUN, status={"setback": setback(1, Reason.GUEST_SHUTDOWN)})
+    resting = decision(done)
+    assert is_true(resting.outlook.conditions, Type.READY)
+    assert not isinstance(resting.step, actions.Place)
+
+
+def test_halting_forgets_the_setback() -> None:
+    it = server(placement=FREE, spec=HALTED, status={"setback": setback(5)})
+    assert decision(it).outlook.clear_setback
+
+
+# Waits.
+
+
+def test_a_refused_step_waits_with_its_reason_and_is_tried_again() -> None:
+    it, key = server(), "server/uid-web-1"
+    trouble = {key: Trouble(Reason.FOREIGN_CLIENT, "somebody has it open", T0)}
+    found = decision(it, at=1.0, trouble=trouble)
+    assert isinstance(found.step, actions.Report) and found.next_check == T0 + 3.0
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.FOREIGN_CLIENT
+    assert isinstance(decision(it, at=3.1, trouble=trouble).step, actions.Place)
+
+
+def test_trouble_never_stops_a_revocation() -> None:
+    trouble = {"server/uid-web-1": Trouble(Reason.FOREIGN_CLIENT, "", T0)}
+    it = server(placement=placed())
+    found = decision(it, sights={"host-1": DEAD}, trouble=trouble)
+    assert isinstance(found.step, actions.Revoke)
+
+
+@pytest.mark.parametrize(
+    ("disk", "reason", "stalled"),
+    [
+        (Disk("data", "absent", GIB), Reason.UNKNOWN_POOL, False),
+        (Disk("data", "ceph", GIB, "absent"), Reason.UNKNOWN_IMAGE, False),
+        (Disk("data", "ceph", GIB // 4, "golden"), Reason.IMAGE_LARGER_THAN_DISK, True),
+    ],
+)
+def test_what_stands_in_the_way_of_a_disk(disk: Disk, reason: Reason, stalled: bool) -> None:
+    found = decision(server(spec={"disks": (disk,)}))
+    ready = find(found.outlook.conditions, Type.READY)
+    disks = find(found.outlook.conditions, Type.DISKS_READY)
+    assert ready is not None and ready.reason == reason == (disks and disks.reason)
+    assert is_true(found.outlook.conditions, Type.STALLED) is stalled
+    assert is_true(found.outlook.conditions, Type.RECONCILING) is not stalled
+    assert found.next_check == T0 + case.PATIENCE
+
+
+def test_kstatus_of_a_running_a_halted_and_a_starting_server() -> None:
+    running = decision(server(placement=placed()), RUNS).outlook.conditions
+    halted = decision(server(spec=HALTED)).outlook.conditions
+    starting = decision(server(placement=placed())).outlook.conditions
+    for conditions, ready in ((running, True), (halted, True), (starting, False)):
+        assert is_true(conditions, Type.READY) is ready
+        assert is_true(conditions, Type.RECONCILING) is not ready
+        assert not is_true(conditions, Type.STALLED)
+        assert all(c.observed_generation == 1 for c in conditions)
+    assert is_true(running, Type.RUNNING) and not is_true(halted, Type.RUNNING)
+
+
+def test_the_timeline_ends_when_it_is_seen_running() -> None:
+    record = Recovery(Reason.HOST_LOST, "host-2", "host-1", decided=WALL)
+    it = server(placement=placed(), status={"recovery": record})
+    found = decision(it, RUNS).outlook
+    assert found.recovery is not None and found.recovery.started == found.recovery.ready == WALL
+    assert not is_true(found.conditions, Type.RECOVERING)
+    after = replace(it, status=replace(it.status, recovery=found.recovery))
+    assert decision(after, RUNS).outlook.recovery is None

@@ -1,0 +1,152 @@
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.builders import T0, beat, fenced, node, now, pulse, sight, world
+
+from respawn.decide import liveness
+from respawn.decide.liveness import State
+from respawn.model.node import FencePhase, HostStatus
+from respawn.model.policy import FAST, Policy, Timings
+from respawn.model.sight import Answer, Sight, Testimony, WatchLook
+
+
+def state(seen: Sight, host=None, **more) -> State:
+    host = host or node()
+    return liveness.verdict(
+        world(nodes=(host,), sights={host.name: seen}, **more), host, now()
+    ).state
+
+
+def said(answer: Answer, ago: float = 1.0, boot: str | None = "boot-1") -> dict[str, object]:
+    asked = T0 - ago
+    answered = None if answer is Answer.SILENCE else asked
+    return {"testimony": Testimony(asked, answer, boot), "answered_at": answered}
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (sight(0, 0), State.HEALTHY),
+        (sight(3.9, 3.9), State.HEALTHY),
+        (sight(8, 0), State.API_LOST),
+        (sight(600, 0), State.API_LOST),
+        (sight(0, 8), State.STORAGE_DOUBT),
+        (sight(0, 600), State.STORAGE_DOUBT),
+        (sight(4, 4), State.SUSPECT),
+        (sight(9, 4), State.API_LOST),
+        (sight(9, 9), State.SUSPECT),
+        (sight(9, 9, **said(Answer.SILENCE)), State.DEAD),
+        (sight(9, 9, **said(Answer.SILENCE, ago=8)), State.SUSPECT),
+        (sight(9, 9, **said(Answer.LIBVIRT)), State.CUT_OFF),
+        (sight(9, 9, **said(Answer.LIBVIRT, boot=None)), State.CUT_OFF),
+        (sight(9, 9, **said(Answer.LIBVIRT, boot="boot-2")), State.DEAD),
+        (sight(9, 9, **said(Answer.KERNEL)), State.UNRESPONSIVE),
+        (Sight(), State.UNKNOWN),
+        (Sight(lease=pulse(9), heart=pulse(9, read=5)), State.UNKNOWN),
+        (Sight(lease=pulse(9, read=5), heart=pulse(9)), State.UNKNOWN),
+    ],
+)
+def test_the_table(seen: Sight, expected: State) -> None:
+    assert state(seen) is expected
+
+
+def test_silence_counts_to_the_last_read_not_to_now() -> None:
+    """Nothing is known of the time since: a slow operator condemns nobody."""
+    assert state(Sight(lease=pulse(7.9, read=3), heart=pulse(7.9, read=3))) is State.SUSPECT
+    assert liveness.silent_for(pulse(7.9, read=3)) == pytest.approx(7.9)
+
+
+def test_a_witness_that_answered_a_moment_ago_outweighs_one_lost_probe() -> None:
+    seen = sight(20, 20, testimony=Testimony(T0 - 1, Answer.SILENCE), answered_at=T0 - 5)
+    assert state(seen) is State.SUSPECT
+    assert state(replace(seen, answered_at=T0 - 8.1)) is State.DEAD
+
+
+@pytest.mark.parametrize(
+    ("silent", "look", "expected"),
+    [
+        (59.0, None, State.UNRESPONSIVE),
+        (61.0, None, State.UNRESPONSIVE),
+        (61.0, WatchLook(T0 - 30, alive=False), State.UNRESPONSIVE),
+        (61.0, WatchLook(T0 - 0.5, alive=False), State.UNRESPONSIVE_DEAD),
+        (61.0, WatchLook(T0 - 0.5, alive=True), State.UNRESPONSIVE_RUNNING),
+    ],
+)
+def test_unresponsive_waits_for_the_watches(
+    silent: float, look: WatchLook | None, expected: State
+) -> None:
+    seen = sight(silent, silent, watches=look, **said(Answer.KERNEL))
+    assert state(seen) is expected
+
+
+def test_it_asks_for_a_look_only_when_a_watch_means_something() -> None:
+    host = node()
+    for silent, wanted in ((59.0, False), (61.0, True)):
+        seen = sight(silent, silent, **said(Answer.KERNEL))
+        verdict = liveness.verdict(world(nodes=(host,), sights={"host-1": seen}), host, now())
+        assert verdict.look is wanted
+
+
+@pytest.mark.parametrize(
+    ("failing", "silent", "expected"),
+    [
+        (False, 3600.0, State.STORAGE_DOUBT),
+        (True, 59.0, State.STORAGE_DOUBT),
+        (True, 60.0, State.STORAGE_LOST),
+    ],
+)
+def test_storage_is_lost_only_by_the_hosts_own_word(
+    failing: bool, silent: float, expected: State
+) -> None:
+    host = node()
+    host = replace(host, host=replace(host.host, storage_failing=failing))
+    assert state(sight(0, silent), host) is expected
+
+
+def test_another_boot_that_beats_means_the_registered_one_is_over() -> None:
+    assert state(sight(9, 0, beat=beat(boot="boot-2"))) is State.REBOOTED
+    assert state(sight(9, 0, beat=beat(boot="boot-1"))) is State.API_LOST
+    assert state(sight(9, 0, beat=beat("host-2", "boot-2"))) is State.API_LOST, "another machine"
+
+
+def test_a_fenced_host_is_judged_by_its_lease_alone() -> None:
+    host = node(fence=fenced(FencePhase.FENCED))
+    assert state(sight(0, 600), host) is State.HEALTHY
+    assert state(sight(600, 0), host) is State.DEAD
+
+
+def test_a_host_without_registration_is_never_condemned() -> None:
+    assert state(sight(600, 600), node(host=HostStatus())) is State.UNREGISTERED
+
+
+def test_new_timings_bind_a_host_only_once_its_agent_obeys_them() -> None:
+    policy = Policy(FAST, generation=2, earlier={1: Timings()})
+    seen = sight(4, 4, **said(Answer.SILENCE))
+    assert state(seen, policy=policy) is State.SUSPECT
+    host = node()
+    obeying = replace(host, host=replace(host.host, policy_generation=2))
+    assert state(seen, obeying, policy=policy) is State.DEAD
+
+
+def test_witnesses_are_asked_within_the_window_and_again() -> None:
+    host = node()
+
+    def asks(seen: Sight) -> bool:
+        return liveness.verdict(world(nodes=(host,), sights={"host-1": seen}), host, now()).ask
+
+    assert not asks(sight(3, 3))
+    assert asks(sight(4.5, 4.5))
+    assert not asks(sight(4.5, 4.5, asking=True))
+    assert not asks(sight(4.5, 4.5, **said(Answer.SILENCE, ago=0.3)))
+    assert asks(sight(9, 9, **said(Answer.LIBVIRT, ago=1.5)))
+
+
+def test_next_check_is_never_in_the_past() -> None:
+    """A verdict that asks to be looked at again in the past would keep a worker busy."""
+    host = node()
+    host = replace(host, host=replace(host.host, storage_failing=True))
+    for lease in (0.0, 4.0, 8.0, 61.0):
+        for heart in (0.0, 4.0, 8.0, 59.99, 61.0):
+            seen = Sight(lease=pulse(lease, read=1), heart=pulse(heart, read=1))
+            verdict = liveness.verdict(world(nodes=(host,), sights={"host-1": seen}), host, now())
+            assert verdict.next_check is None or verdict.next_check > T0, (lease, heart)

@@ -1,0 +1,116 @@
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.builders import GIB, fenced, node, now, placed, server, sight, world
+
+from respawn.decide import placement
+from respawn.model.node import Capacity, Node, NodeSpec
+from respawn.model.server import AntiAffinity, Server
+
+
+def choose(it: Server, *others: Server, nodes=None, **more):
+    only, avoid = more.pop("only", None), more.pop("avoid", None)
+    w = world(it, *others, nodes=nodes, **more)
+    return placement.choose(w, it, now(), only=only, avoid=avoid)
+
+
+def roomy(name: str, memory: int = 16, **capacity) -> Node:
+    host = node(name)
+    has = Capacity(cores=8, memory=memory * GIB, **capacity)
+    return replace(host, host=replace(host.host, capacity=has))
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        (node("host-2", spec=NodeSpec(cordoned=True)), "is cordoned"),
+        (node("host-2", deleting=True), "is being removed"),
+        (node("host-2", fence=fenced()), "is fenced (Fenced)"),
+        (node("host-2", host=replace(node().host, registration=None)), "no registered agent"),
+        (node("host-2", labels={"rack": "b"}), "has not the label rack=a"),
+        (roomy("host-2", 1, overhead=1), "of memory free"),
+        (roomy("host-2", 16, reserved=15 * GIB + 1), "of memory free"),
+        (roomy("host-2", 16, foreign=15 * GIB + 1), "of memory free"),
+    ],
+)
+def test_a_refused_host_is_named_with_its_reason(host: Node, why: str) -> None:
+    it = server(spec={"node_selector": {"rack": "a"}})
+    choice = choose(it, nodes=(host,))
+    assert choice.node is None and why in choice.message, choice.message
+
+
+def test_an_unhealthy_host_is_refused() -> None:
+    for seen in (sight(9, 0), sight(0, 9), sight(5, 5)):
+        choice = choose(server(), nodes=(node(),), sights={"host-1": seen})
+        assert choice.node is None and "not healthy" in choice.message
+
+
+def test_more_cores_than_a_host_has() -> None:
+    assert choose(server(spec={"cores": 9})).node is None
+
+
+def test_it_spreads_by_memory_and_then_by_name() -> None:
+    assert choose(server()).node == "host-1"
+    there = server("web-2", placement=placed())
+    assert choose(server(), there).node == "host-2"
+
+
+def test_a_placement_being_written_counts_as_used() -> None:
+    other = server("web-2")
+    assert choose(server(), other, reserved={other.uid: "host-1"}).node == "host-2"
+
+
+def test_its_own_old_place_does_not_count_against_it() -> None:
+    big = server(placement=placed(), spec={"memory": 15 * GIB})
+    assert choose(big, nodes=(node(),)).node == "host-1"
+
+
+def test_wishes_order_but_never_block() -> None:
+    assert choose(server(spec={"preferred_nodes": ("host-3", "host-2")})).node == "host-3"
+    assert choose(server(spec={"preferred_nodes": ("host-9",)})).node == "host-1"
+
+
+def rules(required: bool, key: str = "respawn.dev/host"):
+    return {"anti_affinity": (AntiAffinity("fronts", key, required),)}
+
+
+def test_required_rules_keep_a_group_apart() -> None:
+    rival = server("web-2", placement=placed(), spec=rules(True))
+    assert choose(server(spec=rules(True)), rival).node == "host-2"
+    alone = choose(server(spec=rules(True)), rival, nodes=(node(),))
+    assert alone.node is None and "shares its respawn.dev/host with web-2" in alone.message
+
+
+def test_required_rules_by_another_topology() -> None:
+    hosts = (node("host-1"), node("host-2"), node("host-3", labels={"rack": "b"}))
+    rival = server("web-2", placement=placed(), spec=rules(True, "rack"))
+    assert choose(server(spec=rules(True, "rack")), rival, nodes=hosts).node == "host-3"
+
+
+def test_preferred_rules_never_block() -> None:
+    rival = server("web-2", placement=placed(), spec=rules(False))
+    assert choose(server(spec=rules(False)), rival).node == "host-2"
+    assert choose(server(spec=rules(False)), rival, nodes=(node(),)).node == "host-1"
+
+
+def test_groups_are_of_one_namespace() -> None:
+    here = server("web-2", placement=placed(), spec=rules(True))
+    rival = replace(here, namespace="customer-b")
+    assert choose(server(spec=rules(True)), rival, nodes=(node(),)).node == "host-1"
+
+
+def test_only_and_avoid() -> None:
+    assert choose(server(), only="host-3").node == "host-3"
+    assert choose(server(), avoid="host-1").node == "host-2"
+    assert choose(server(), avoid="host-1", nodes=(node(),)).node == "host-1", "better than none"
+
+
+def test_starts_on_one_host_are_bounded() -> None:
+    starting = [server(f"web-{n}", placement=placed()) for n in range(2, 12)]
+    assert len(starting) == placement.STARTS_PER_HOST
+    choice = choose(server(spec={"memory": 1}), *starting, nodes=(node(),))
+    assert choice.node is None and choice.only_busy
+
+
+def test_without_hosts_there_is_a_message_too() -> None:
+    assert choose(server(), nodes=()).message == "there are no hosts"

@@ -1,0 +1,73 @@
+from datetime import timedelta
+
+import pytest
+from tests.unit.decide.builders import WALL, now, revoked, server, world
+
+from respawn.decide import recovery
+from respawn.model.conditions import Condition, Reason, Type
+from respawn.model.server import Recovery, RecoveryMode, RunPolicy, Setback
+
+LOST = Setback(1, "host-1", Reason.HOST_LOST, WALL)
+
+
+def lost(name: str, priority: int, **more):
+    record = Recovery(Reason.HOST_LOST, "host-1", decided=WALL)
+    status = {"recovery": record, "setback": LOST, **more.pop("status", {})}
+    spec = {"priority": priority, **more.pop("spec", {})}
+    return server(name, placement=revoked(), spec=spec, status=status, **more)
+
+
+def first(mine, *others, after: float = 1.0):
+    found = recovery.waits_for(world(mine, *others), mine, now(after))
+    return found.name if found else None
+
+
+def test_higher_priority_goes_first() -> None:
+    low, high = lost("low", 100), lost("high", 200)
+    assert first(low, high) == "high"
+    assert first(high, low) is None
+    assert first(low, lost("equal", 100)) is None
+
+
+NO_ROOM = Condition(Type.PLACED, "False", Reason.NO_HOST_FITS)
+
+
+@pytest.mark.parametrize(
+    "high",
+    [
+        lost("high", 200, status={"recovery": Recovery(Reason.HOST_LOST, "host-1", started=WALL)}),
+        lost("high", 200, status={"setback": Setback(2, "host-2", Reason.QEMU_DIED, WALL)}),
+        lost("high", 200, status={"conditions": (NO_ROOM,)}),
+        lost("high", 200, deleting=True),
+        lost("high", 200, spec={"run_policy": RunPolicy.HALTED}),
+        lost("high", 200, spec={"recovery": RecoveryMode.NONE}),
+        lost("high", 200, status={"recovery": Recovery(Reason.QEMU_DIED, "host-1")}),
+    ],
+    ids=["started", "failed once", "no room", "deleted", "halted", "no recovery", "not lost"],
+)
+def test_a_wave_ends(high) -> None:
+    assert first(lost("low", 100), high) is None
+
+
+def test_a_wave_is_30_seconds_old_at_most() -> None:
+    low, high = lost("low", 100), lost("high", 200)
+    assert first(low, high, after=29) == "high"
+    assert first(low, high, after=31) is None
+
+
+def test_who_is_not_recovering_waits_for_nobody() -> None:
+    assert first(server("new"), lost("high", 200)) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "delay"), [(1, None), (2, None), (3, 10), (4, 20), (5, 40), (8, 300), (50, 300)]
+)
+def test_back_off(count: int, delay: float | None) -> None:
+    due = recovery.retry_at(Setback(1, "host-1", Reason.QEMU_DIED, WALL, count))
+    assert due == (None if delay is None else WALL + timedelta(seconds=delay))
+
+
+def test_a_lost_host_is_nobodys_own_fault() -> None:
+    assert recovery.retry_at(Setback(1, "host-1", Reason.HOST_LOST, WALL, 9)) is None
+    it = server(status={"setback": LOST})
+    assert recovery.home(it) is None and recovery.avoid(it) == "host-1"

@@ -1,0 +1,162 @@
+"""The queue, in virtual time."""
+
+import asyncio
+from random import Random
+
+from tests.simulation.loop import run
+
+from respawn.runtime.queue import KeyedQueue
+
+
+def queue() -> KeyedQueue[str]:
+    return KeyedQueue(time=asyncio.get_running_loop().time, rng=Random(0))
+
+
+def virtual(test):
+    """Run an async test in virtual time."""
+
+    def wrapped() -> None:
+        run(test())
+
+    wrapped.__name__ = test.__name__
+    return wrapped
+
+
+async def none_left(q: KeyedQueue[str], *, urgent: bool = False) -> bool:
+    task = asyncio.ensure_future(q.get(urgent=urgent))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return not (task.done() and not task.cancelled())
+
+
+@virtual
+async def test_a_key_added_twice_runs_once() -> None:
+    q = queue()
+    q.add("a")
+    q.add("a")
+    assert await q.get() == ("a", False)
+    q.done("a")
+    assert await none_left(q)
+
+
+@virtual
+async def test_a_key_at_work_runs_again_only_afterwards() -> None:
+    q = queue()
+    q.add("a")
+    await q.get()
+    q.add("a")
+    assert await none_left(q), "never twice at a time"
+    q.done("a")
+    assert await q.get() == ("a", False)
+
+
+@virtual
+async def test_urgent_overtakes() -> None:
+    q = queue()
+    for key in ("a", "b", "c"):
+        q.add(key)
+    q.add("c", urgent=True)
+    assert await q.get() == ("c", True)
+    assert await q.get() == ("a", False)
+
+
+@virtual
+async def test_a_failover_worker_serves_its_lane_alone() -> None:
+    q = queue()
+    q.add("a")
+    assert await none_left(q, urgent=True)
+    q.add("b", urgent=True)
+    assert await q.get(urgent=True) == ("b", True)
+
+
+@virtual
+async def test_a_key_at_work_made_urgent_is_urgent_afterwards() -> None:
+    q = queue()
+    q.add("a")
+    await q.get()
+    q.add("a", urgent=True)
+    q.done("a")
+    assert await q.get(urgent=True) == ("a", True)
+
+
+@virtual
+async def test_delays_keep_the_earliest() -> None:
+    q, loop = queue(), asyncio.get_running_loop()
+    q.add_at("a", 10.0)
+    q.add_at("a", 4.0)
+    q.add_at("a", 20.0)
+    assert await q.get() == ("a", False) and abs(loop.time() - 4.0) < 1e-3
+    q.done("a")
+    assert await none_left(q)
+
+
+@virtual
+async def test_running_cancels_what_was_planned() -> None:
+    q, loop = queue(), asyncio.get_running_loop()
+    q.add_at("a", 10.0)
+    q.add("a")
+    await q.get()
+    q.done("a")
+    late = asyncio.ensure_future(q.get())
+    await asyncio.sleep(60)
+    assert not late.done() and loop.time() >= 60
+    late.cancel()
+
+
+@virtual
+async def test_back_off_grows_with_jitter_and_ends_with_success() -> None:
+    q, loop = queue(), asyncio.get_running_loop()
+    waits = []
+    for _ in range(6):
+        begun = loop.time()
+        q.retry("a")
+        await q.get()
+        q.done("a")
+        waits.append(loop.time() - begun)
+    for n, wait in enumerate(waits):
+        assert 0.8 * 0.5 * 2**n <= wait <= 1.2 * 0.5 * 2**n + 1e-3, waits
+    q.succeeded("a")
+    begun = loop.time()
+    q.retry("a")
+    await q.get()
+    assert loop.time() - begun < 0.7
+
+
+@virtual
+async def test_a_later_plan_does_not_undo_an_earlier_one_whatever_the_clock_shows() -> None:
+    """The process's clock and the loop's have different beginnings."""
+    loop = asyncio.get_running_loop()
+    q = KeyedQueue[str](time=lambda: loop.time() + 5000.0, rng=Random(0))
+    q.add_at("a", 5300.0)
+    q.add_at("a", 5001.0)
+    assert await q.get() == ("a", False) and loop.time() < 1.1
+
+
+@virtual
+async def test_no_back_off_is_longer_than_half_a_minute() -> None:
+    q, loop = queue(), asyncio.get_running_loop()
+    for _ in range(30):
+        begun = loop.time()
+        q.retry("a")
+        await q.get()
+        q.done("a")
+    assert loop.time() - begun <= 36.0
+
+
+@virtual
+async def test_a_failover_retries_at_once() -> None:
+    q, loop = queue(), asyncio.get_running_loop()
+    q.retry("a", urgent=True)
+    assert await q.get(urgent=True) == ("a", True) and loop.time() < 0.1
+
+
+@virtual
+async def test_a_cancelled_worker_loses_no_key() -> None:
+    q = queue()
+    waiting = asyncio.ensure_future(q.get())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    q.add("a")
+    assert await q.get() == ("a", False)

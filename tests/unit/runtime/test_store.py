@@ -1,0 +1,137 @@
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.builders import WALL, fenced, node, placed, report, revoked, server
+
+from respawn.model.base import Key, Kind, Owner
+from respawn.model.node import Fence, FencePhase, ReportState
+from respawn.model.placement import Phase
+from respawn.model.policy import FAST, Policy, Timings
+from respawn.model.server import Recovery
+from respawn.model.world import Trouble
+from respawn.runtime.points import from_environment
+from respawn.runtime.store import Store
+
+
+class Changes(list[Key]):
+    """Keys that the store has called changed."""
+
+
+def store() -> tuple[Store, Changes]:
+    changes = Changes()
+    return Store(Owner("operator-1", "life-1"), changes.append), changes
+
+
+def at(value, version: int, **more):
+    return replace(value, resource_version=str(version), **more)
+
+
+def test_an_older_reading_changes_nothing() -> None:
+    s, changes = store()
+    s.put_server(at(server(placement=placed()), 9))
+    s.put_server(at(server(placement=revoked()), 8))
+    s.put_node(at(node(), 100))
+    s.put_node(at(node(fence=fenced()), 99))
+    assert s.servers["uid-web-1"].placement.phase is Phase.PLACED
+    assert s.nodes["host-1"].fence.phase is FencePhase.OK
+    assert len(changes) == 3, "server, node, and the server on that node"
+
+
+def test_versions_are_numbers_not_texts() -> None:
+    s, _ = store()
+    s.put_server(at(server(placement=placed()), 99))
+    s.put_server(at(server(placement=revoked()), 100))
+    assert s.servers["uid-web-1"].placement.phase is Phase.REVOKED
+
+
+def test_by_node_and_recovering_follow_every_write() -> None:
+    s, _ = store()
+    s.put_server(at(server(placement=placed()), 1))
+    assert s.world().by_node["host-1"] == {"uid-web-1"}
+    record = Recovery("HostLost", "host-1")
+    moving = server(placement=placed(2, "host-2"), status={"recovery": record})
+    s.put_server(at(moving, 2))
+    assert not s.world().by_node["host-1"] and s.world().by_node["host-2"] == {"uid-web-1"}
+    assert s.world().recovering == {"uid-web-1"}
+    done = server(placement=placed(2, "host-2"), status={"recovery": replace(record, started=WALL)})
+    s.put_server(at(done, 3))
+    assert not s.world().recovering
+    s.drop_server("uid-web-1")
+    assert not s.world().by_node["host-2"] and not s.servers
+
+
+def test_a_nodes_news_reach_the_servers_they_are_about() -> None:
+    s, changes = store()
+    for name in ("web-1", "web-2"):
+        s.put_server(at(server(name, placement=placed()), 1))
+    s.put_node(at(node(), 1))
+    changes.clear()
+    one = report("uid-web-1", state=ReportState.RUNNING)
+    s.put_node(at(node(reports=(one,)), 2))
+    assert changes == [Key(Kind.NODE, "host-1"), Key(Kind.SERVER, "uid-web-1")]
+    changes.clear()
+    s.put_node(at(node(reports=(one,), fence=fenced(FencePhase.FENCING)), 3))
+    assert set(changes) == {Key(Kind.NODE, "host-1")} | {
+        Key(Kind.SERVER, f"uid-web-{n}") for n in (1, 2)
+    }
+
+
+@pytest.mark.parametrize(
+    ("after", "anew"),
+    [
+        (node(), False),
+        (node(fence=Fence(FencePhase.OK, 1)), True),
+        (node(fence=fenced(FencePhase.LIFTING)), False),
+    ],
+)
+def test_a_lifted_fence_begins_a_new_time_of_grace(after, anew: bool) -> None:
+    s, _ = store()
+    before = node(fence=fenced()) if anew or after.fence.phase is not FencePhase.OK else node()
+    s.put_node(at(before, 1))
+    s.saw_lease("host-1", "a", 1.0, WALL)
+    s.put_node(at(after, 2))
+    assert ("host-1" not in s.sights) is anew
+
+
+def test_a_sign_read_earlier_than_the_last_one_is_dropped() -> None:
+    s, _ = store()
+    s.saw_lease("host-1", "new", 10.0, WALL)
+    s.saw_lease("host-1", "old", 9.0, WALL)
+    assert s.sights["host-1"].lease.token == "new"
+
+
+def test_a_healthy_hosts_beats_wake_nobody() -> None:
+    s, changes = store()
+    s.put_node(node())
+    changes.clear()
+    s.saw_heart("host-1", "a", None, 1.0, WALL)
+    assert not changes
+    s.uneasy.add("host-1")
+    s.saw_heart("host-1", "b", None, 2.0, WALL)
+    assert changes == [Key(Kind.NODE, "host-1")]
+
+
+def test_earlier_timings_stay_known() -> None:
+    s, _ = store()
+    s.put_policy(Policy(Timings(), generation=1))
+    s.put_policy(Policy(FAST, generation=2))
+    s.put_policy(Policy(FAST, generation=3))
+    assert s.policy.binding(1).fence_after == Timings().fence_after
+    assert s.policy.binding(2) == FAST
+
+
+def test_a_new_spec_ends_the_trouble_of_the_old() -> None:
+    s, _ = store()
+    s.put_server(at(server(), 1))
+    s.troubled(Key(Kind.SERVER, "uid-web-1"), Trouble("DiskFailed", "", 0.0))
+    s.put_server(at(server(), 2))
+    assert s.trouble
+    s.put_server(at(server(), 3, generation=2))
+    assert not s.trouble
+
+
+def test_crash_points_are_named() -> None:
+    from_environment({})("Placed")
+    from_environment({"RESPAWN_CRASH_AFTER": "Fenced"})("Placed")
+    with pytest.raises(ValueError, match="must be one of"):
+        from_environment({"RESPAWN_CRASH_AFTER": "Palced"})
