@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from respawn.decide.disks import DiskState
 from respawn.model.actions import Outlook
 from respawn.model.conditions import Condition, Reason, Status, Type
+from respawn.model.endings import ending
 from respawn.model.node import ReportState, ServerReport
 from respawn.model.placement import Phase
 from respawn.model.server import Recovery, Server
@@ -108,5 +109,6 @@ def _recovering(server: Server, s: Situation) -> Row:
     if record is None:
         return Type.RECOVERING, "False", Reason.NOT_NEEDED, ""
     if record.open and not s.ready:
-        return Type.RECOVERING, "True", record.reason, f"lost on {record.from_node}"
+        message = f"{ending(record.reason)} ({record.from_node})"
+        return Type.RECOVERING, "True", record.reason, message
     return Type.RECOVERING, "False", Reason.RECOVERED, ""

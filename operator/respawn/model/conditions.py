@@ -102,6 +102,7 @@ class Reason(StrEnum):
     GUEST_PANICKED = "GuestPanicked"
     GUEST_SHUTDOWN = "GuestShutdown"
     START_FAILED = "StartFailed"
+    DESTROYED = "Destroyed"
     VANISHED = "Vanished"
     HOST_LOST = "HostLost"
     HOST_REBOOTED = "HostRebooted"
