@@ -48,7 +48,8 @@ def _blocked(world: World, disk: Disk) -> DiskState | None:
 
 
 def _image_blocked(world: World, disk: Disk) -> DiskState | None:
-    image = next((i for i in world.images.values() if i.name == disk.image), None)
+    named = (i for i in world.images.values() if i.name == disk.image and not i.deleting)
+    image = next(named, None)
     if image is None:
         message = f"disk {disk.name}: there is no ServerImage {disk.image}; create it"
         return DiskState(reason=Reason.UNKNOWN_IMAGE, message=message)

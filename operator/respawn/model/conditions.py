@@ -42,6 +42,7 @@ class Type(StrEnum):
     RUNNING = "Running"
     GUEST_READY = "GuestReady"
     RECOVERING = "Recovering"
+    RESTART_REQUIRED = "RestartRequired"
     # Node
     AGENT_ALIVE = "AgentAlive"
     STORAGE_REACHABLE = "StorageReachable"
@@ -89,6 +90,7 @@ class Reason(StrEnum):
     # running
     STARTING = "Starting"
     RUNNING = "Running"
+    SPEC_CHANGED = "SpecChanged"
     PAUSED = "Paused"
     STOPPING = "Stopping"
     HALTED = "Halted"
