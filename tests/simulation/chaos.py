@@ -7,9 +7,9 @@ back by itself.
 import asyncio
 from random import Random
 
+from tests.simulation.hosts import SimHost
 from tests.simulation.lab import Lab
 from tests.simulation.lab import play as play_story
-from tests.simulation.machines import SimHost
 from tests.simulation.net import PLANES
 
 from respawn.decide.election import FAST as FAST_TERMS
