@@ -89,7 +89,7 @@ def _disks(disks: DiskState, changes: tuple[str, ...]) -> Row:
     if disks.ready:
         return Type.DISKS_READY, "True", Reason.AS_SPECIFIED, ""
     if changes:
-        return Type.DISKS_READY, "False", Reason.SPEC_CHANGED, _after_restart(changes)
+        return Type.DISKS_READY, "False", Reason.SPEC_CHANGED, "at the server's next start"
     if disks.reason is not None:
         return Type.DISKS_READY, "False", disks.reason, disks.message
     return Type.DISKS_READY, "False", Reason.PREPARING_DISKS, "images are being made"

@@ -11,7 +11,7 @@ def at_next_start(server: Server) -> tuple[str, ...]:
     """Each difference in words; nothing while it does not run."""
     if server.placement.phase is not Phase.PLACED:
         return ()
-    return (*_machine(server), *_disks(server), *_networks(server))
+    return (*_machine(server), *disks(server), *_networks(server))
 
 
 def _machine(server: Server) -> Iterator[str]:
@@ -25,7 +25,8 @@ def _machine(server: Server) -> Iterator[str]:
         yield f"memory {' -> '.join(sizes)}"
 
 
-def _disks(server: Server) -> Iterator[str]:
+def disks(server: Server) -> Iterator[str]:
+    """Of these, what is about its disks."""
     made = {disk.name: disk for disk in server.status.disks}
     for disk in server.spec.disks:
         size = format_quantity(disk.size)

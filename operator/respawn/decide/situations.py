@@ -1,11 +1,13 @@
 """Where a server is, in the words that people read."""
 
+from dataclasses import replace
+
 from respawn.decide import liveness, recovery
 from respawn.decide.case import Case, Wish
 from respawn.decide.conditions import Situation
-from respawn.model.conditions import Reason
+from respawn.model.conditions import Reason, known
 from respawn.model.endings import ending
-from respawn.model.node import Node
+from respawn.model.node import Node, ServerReport
 from respawn.model.placement import Phase
 from respawn.model.server import RunPolicy, Server
 
@@ -16,7 +18,7 @@ def revoked(case: Case, node: str) -> Situation:
     if case.wish is Wish.DELETE:
         return deleting(case)
     if case.wish is Wish.STOP:
-        message = f"waits until its end on {node} is proven"
+        message = f"is shut down on {node}; off once its end there is proven"
         return Situation("Stopping", Reason.STOPPING, message, Phase.REVOKED, node)
     last = server.status.setback
     if last is None or last.epoch != server.placement.epoch:
@@ -33,6 +35,16 @@ def starting(case: Case, node: Node) -> Situation:
         message = f"waits for the agent of {node.name}, which is down or cut off"
         return here(case, "Starting", Reason.AGENT_DOWN, message)
     return here(case, "Starting", Reason.STARTING, starting_on(node.name))
+
+
+def paused(case: Case, report: ServerReport) -> Situation:
+    """By its agent, because contact was lost; or by a person."""
+    node = case.server.placement.node
+    reason = known(report.reason, Reason.PAUSED)
+    message = f"{node} has lost contact; it runs on as soon as contact is back"
+    if reason is Reason.SUSPENDED:
+        message = f"somebody suspended its domain on {node}; virsh resume lets it run on"
+    return replace(here(case, "Paused", reason, message), report=report)
 
 
 def starting_on(node: str) -> str:

@@ -92,6 +92,7 @@ class Reason(StrEnum):
     RUNNING = "Running"
     SPEC_CHANGED = "SpecChanged"
     PAUSED = "Paused"
+    SUSPENDED = "Suspended"
     STOPPING = "Stopping"
     HALTED = "Halted"
     COMPLETED = "Completed"

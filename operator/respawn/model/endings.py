@@ -9,7 +9,7 @@ ENDINGS: Mapping[str, str] = {
     Reason.GUEST_PANICKED: "its guest's kernel panicked",
     Reason.GUEST_SHUTDOWN: "its guest powered itself off",
     Reason.START_FAILED: "it could not be started",
-    Reason.DESTROYED: "its domain was destroyed by somebody else",
+    Reason.DESTROYED: "somebody ended its domain",
     Reason.VANISHED: "it was gone and nobody saw how",
     Reason.HOST_LOST: "its host is dead or cut off",
     Reason.HOST_REBOOTED: "its host rebooted",

@@ -139,7 +139,14 @@ _WAITS = frozenset(
             Reason.FOREIGN_CLIENT,
             Reason.EPOCH_BEHIND_IMAGE,
         ),
-        *(Reason.BACK_OFF, Reason.AGENT_DOWN, Reason.PAUSED, Reason.PROTECTED, Reason.MALFORMED),
+        *(
+            Reason.BACK_OFF,
+            Reason.AGENT_DOWN,
+            Reason.PAUSED,
+            Reason.SUSPENDED,
+            Reason.PROTECTED,
+            Reason.MALFORMED,
+        ),
     }
 )
 """Reasons of Ready that somebody should hear about."""

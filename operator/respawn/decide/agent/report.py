@@ -77,11 +77,15 @@ def _of_domain(look: Look, epoch: int, details: ServerReport | None) -> ServerRe
         DomainState.INCOMING: ReportState.STARTING,
     }
     state = states.get(look.state or DomainState.RUNNING, ReportState.RUNNING)
-    reason = Reason.PAUSED if state is ReportState.PAUSED else ""
+    reason = _why_paused(look) if state is ReportState.PAUSED else ""
     base = ServerReport(look.uid, epoch, state, reason)
     if details is None or details.epoch != epoch:
         return base
     return replace(details, state=state, reason=reason)
+
+
+def _why_paused(look: Look) -> str:
+    return Reason.PAUSED if look.paused_by_us else Reason.SUSPENDED
 
 
 def _of_absent(view: HostView, server: Server) -> ServerReport | None:

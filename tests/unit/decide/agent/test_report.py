@@ -19,6 +19,8 @@ from respawn.model.node import (
 HERE = server(placement=placed())
 LOST = server(placement=revoked())
 ADMITTED = frozenset({(UID, 1)})
+BY_HAND = present(state=DomainState.PAUSED)
+BY_US = replace(BY_HAND, paused_by_us=True)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,8 @@ ADMITTED = frozenset({(UID, 1)})
     [
         (view(HERE, look=present()), ReportState.RUNNING, ""),
         (view(HERE, look=present(state=DomainState.STARTING)), ReportState.STARTING, ""),
-        (view(HERE, look=present(state=DomainState.PAUSED)), ReportState.PAUSED, Reason.PAUSED),
+        (view(HERE, look=BY_US), ReportState.PAUSED, Reason.PAUSED),
+        (view(HERE, look=BY_HAND), ReportState.PAUSED, Reason.SUSPENDED),
         (view(None, look=present()), ReportState.RUNNING, ""),
         (view(LOST, look=present()), ReportState.RUNNING, ""),
         (view(HERE), None, ""),
