@@ -85,7 +85,10 @@ def define(folder: Folder, state: LabState, authority: Authority, supervisor: Su
     )
     admin = authority.issue("admin", common_name="lab-admin", organizations=["system:masters"])
     controller = authority.issue(
-        "kube-controller-manager", common_name="system:kube-controller-manager"
+        "kube-controller-manager",
+        common_name="system:kube-controller-manager",
+        # its controllers have no service accounts here; they delete whatever a namespace holds
+        organizations=["system:masters"],
     )
     sa_private, sa_public = pki.service_account_keys(folder.pki)
     write_kubeconfig(folder, folder.kubeconfig, public_url(state), "lab-admin", admin)

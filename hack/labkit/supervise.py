@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 from labkit.errors import LabError
 
 ANSWER_PATIENCE_S = 15.0
+LOCK = "hhqqi4x"
+"""struct flock: type, whence, start, length, holder."""
 
 
 class Gone(LabError):
@@ -34,8 +37,22 @@ def _connect(path: Path, timeout: float) -> socket.socket:
 def init_pid(path: Path) -> int | None:
     """PID 1 of the namespace behind the socket, as the caller's /proc shows it; None if gone.
 
-    Works for a frozen one too: the kernel answers, not the process.
+    The kernel tells who holds its lock, so this works for a frozen one too, however often.
     """
+    try:
+        fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return _peer(path)
+    try:
+        asked = struct.pack(LOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(LOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    finally:
+        os.close(fd)
+    return pid or None if kind != fcntl.F_UNLCK else None
+
+
+def _peer(path: Path) -> int | None:
+    """The same of a lab that was brought up before there was a lock."""
     try:
         with _connect(path, 2.0) as connection:
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)

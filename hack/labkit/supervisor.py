@@ -69,6 +69,9 @@ class Supervisor:
         os.chmod(socket_path, 0o600)
         self.server.listen(64)
         self.server.setblocking(False)
+        # Who holds this lock is who we are: to be asked of the kernel, also while we are frozen.
+        self.lock = os.open(socket_path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.selector.register(self.server, selectors.EVENT_READ, self.accept)
         self.selector.register(self.wake_r, selectors.EVENT_READ, self.drain_wakeups)
 

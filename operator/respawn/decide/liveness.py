@@ -117,6 +117,8 @@ def verdict(world: World, node: Node, now: Now) -> Verdict:
         return Verdict(State.DEAD if state is State.SUSPECT else state)
     if state is State.API_LOST and _other_boot(node, sight):
         return Verdict(State.REBOOTED)
+    if state in (State.API_LOST, State.STORAGE_DOUBT) and _fading(sight, timings):
+        return _late(sight, timings, now.mono)
     if state is State.STORAGE_DOUBT:
         return _storage(node, sight, timings, now.mono)
     if state is State.SUSPECT:
@@ -150,7 +152,21 @@ def _perhaps_suspect(sight: Sight, timings: Timings, now: float) -> Verdict:
     if begins is None or min(_silence(sight.lease), _silence(sight.heart)) < suspect_after(timings):
         soonest = None if begins is None else max(begins, now + 0.05)
         return Verdict(State.HEALTHY, next_check=soonest)
+    return _late(sight, timings, now)
+
+
+def _fading(sight: Sight, timings: Timings) -> bool:
+    """One sign is stale, and the other one on its way there: it would be wrong to speak of an
+    agent that is down, or of storage, when it is the host that is about to be found dead."""
+    return min(_silence(sight.lease), _silence(sight.heart)) >= timings.fence_after / 2
+
+
+def _late(sight: Sight, timings: Timings, now: float) -> Verdict:
+    begins = suspected_at(sight, timings)
+    assert begins is not None
     failed = begins - suspect_after(timings) + timings.fence_after
+    if now < begins:  # an answer to a question asked before would not count
+        return Verdict(State.SUSPECT, failed, begins)
     due = _ask_due(sight, begins, now)
     return Verdict(State.SUSPECT, failed, max(min(failed, now + ASK_AGAIN), now + 0.02), ask=due)
 
