@@ -4,6 +4,7 @@ from respawn.decide import liveness, recovery
 from respawn.decide.case import Case, Wish
 from respawn.decide.conditions import Situation
 from respawn.model.conditions import Reason
+from respawn.model.endings import ending
 from respawn.model.node import Node
 from respawn.model.placement import Phase
 from respawn.model.server import RunPolicy, Server
@@ -24,7 +25,7 @@ def revoked(case: Case, node: str) -> Situation:
     if last is None or last.epoch != server.placement.epoch:
         message = f"starts again once its end on {node} is proven"
         return Situation("Restarting", Reason.RESTARTING, message, Phase.REVOKED, node)
-    message = f"{last.reason} on {node}; starts again once its end there is proven"
+    message = f"{ending(last.reason)} on {node}; starts again once its end there is proven"
     return Situation("Recovering", last.reason, message, Phase.REVOKED, node)
 
 
@@ -75,11 +76,17 @@ def deleting(case: Case) -> Situation:
     return Situation("Deleting", Reason.DELETING, message, kept, case.server.placement.node)
 
 
+_COMPLETED = (
+    "its guest has powered itself off; to start it again set runPolicy to Always, or to Halted and "
+    "back to RerunOnFailure"
+)
+
+
 def at_rest(case: Case) -> Situation:
     """Not running, and rightly so."""
     halted = case.server.spec.run_policy is RunPolicy.HALTED
     reason = Reason.HALTED if halted else Reason.COMPLETED
-    message = "runPolicy is Halted" if halted else "its guest has powered off by itself"
+    message = "runPolicy is Halted" if halted else _COMPLETED
     return Situation("Halted" if halted else "Completed", reason, message, Phase.FREE, ready=True)
 
 

@@ -47,6 +47,8 @@ def ending(event: DomainEvent, *, by_host: bool) -> Reason | None:
         return Reason.QEMU_DIED
     if event.detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
         return Reason.QEMU_DIED if by_host else Reason.GUEST_SHUTDOWN
+    if event.detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+        return Reason.DESTROYED
     return Reason.VANISHED
 
 

@@ -64,6 +64,17 @@ def test_details_are_of_that_epoch_only() -> None:
     assert stale is not None and stale.addresses == ()
 
 
+def test_an_agent_that_was_just_started_repeats_what_was_known_of_the_same_epoch() -> None:
+    told = ServerReport(UID, 1, ReportState.RUNNING, addresses=("192.0.2.5",))
+    before = node(host=HostStatus(servers=(told,)))
+    v = view(HERE, look=present())
+    assert report.status(v, before, {}).servers[0].addresses == ("192.0.2.5",)
+    heard = replace(told, addresses=("192.0.2.6",))
+    assert report.status(v, before, {UID: heard}).servers[0].addresses == ("192.0.2.6",)
+    later = view(server(placement=placed(2)), look=present(2))
+    assert report.status(later, before, {}).servers[0].addresses == ()
+
+
 def test_addresses_of_one_boot_add_up_and_end_with_it() -> None:
     before = node(host=HostStatus(registration=Registration("machine-host-1", "boot-1", ("a",))))
     v = replace(view(), me=Identity("host-1", "machine-host-1", "boot-1", ("b",)))
