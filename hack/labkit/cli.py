@@ -29,6 +29,8 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
   switch cut|heal PLANE…            the whole switch of that plane
   agent|heart|libvirtd stop|start|kill|freeze|thaw HOST
   operator stop|start|kill|freeze|thaw INDEX
+  operator crash-after|freeze-after INDEX STEP
+                                    restart it; once, right after that step, it ends or stops
   operator leader
   api stop|start|freeze|thaw
   ceph stop|start|freeze|thaw mon.a|mgr.x|osd.N|all

@@ -199,6 +199,11 @@ def operator(order: Order) -> None:
 
         print(statuses.leader(lab) or "none")
         return
+    if order.words[1:2] and order.words[1] in faults.POINT_VARIABLES:
+        verb, index, point = _only(order, 3, "operator crash-after|freeze-after INDEX STEP")
+        with Folder(order.lab).locked():
+            faults.operator_point(lab, verb, index, point)
+        return
     verb, index = _only(order, 2, "operator stop|start|kill|freeze|thaw INDEX | operator leader")
     with Folder(order.lab).locked():
         faults.lab_service(lab, [lab.operator_service(index)], verb, faults.VERBS)

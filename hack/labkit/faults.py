@@ -11,8 +11,11 @@ from labkit.host import Host, new_state
 from labkit.lab import Lab
 from labkit.names import bridge, host_index, host_port, planes
 from labkit.supervise import Supervisor
+from respawn.model.actions import CRASH_POINTS
 
 VERBS = ("stop", "start", "kill", "freeze", "thaw")
+#: orders that arm a step of an operator -> what tells the process
+POINT_VARIABLES = {"crash-after": "RESPAWN_CRASH_AFTER", "freeze-after": "RESPAWN_FREEZE_AFTER"}
 VERBS_NO_KILL = ("stop", "start", "freeze", "thaw")
 API_SERVICES = ("kube-apiserver",)
 HOST_VERBS = (
@@ -156,6 +159,18 @@ def _wait_running(supervisor: Supervisor, service: str, timeout: float = 5.0) ->
         if time.monotonic() > deadline:
             raise LabError(f"{service} does not stay up: see its log")
         time.sleep(0.02)
+
+
+def operator_point(lab: Lab, verb: str, word: str, point: str) -> None:
+    """Restart an operator that will crash, or freeze, once: right after its step POINT."""
+    if point not in CRASH_POINTS:
+        raise Unknown(f"no step '{point}': one of {', '.join(CRASH_POINTS)}")
+    service, index = lab.operator_service(word), int(word)
+    lab.supervisor.stop(service)
+    install.define_operator(lab, index, {POINT_VARIABLES[verb]: point})
+    lab.supervisor.start(service)
+    # for the process after this one
+    install.define_operator(lab, index, {})
 
 
 def api(lab: Lab, verb: str) -> None:

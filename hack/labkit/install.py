@@ -164,26 +164,28 @@ def define_operators(lab: Lab) -> None:
         (pki / target).write_bytes(source.read_bytes())
         (pki / target).chmod(0o600)
     for index in range(1, lab.state.operators + 1):
-        _define_operator(lab, index, pki)
+        define_operator(lab, index, {})
 
 
-def _define_operator(lab: Lab, index: int, pki: Path) -> None:
+def define_operator(lab: Lab, index: int, environment: dict[str, str]) -> None:
+    """How its next process is started; one that runs is left alone."""
     name = f"operator-{index}"
     kubeconfig = lab.folder / f"operators/{name}.kubeconfig"
-    user = lab.authority().issue(
-        name, common_name=f"respawn:{name}", organizations=["respawn:operators"]
-    )
-    controlplane.write_kubeconfig(lab.folder, kubeconfig, controlplane.plane_url(), name, user)
+    if not kubeconfig.exists():
+        user = lab.authority().issue(
+            name, common_name=f"respawn:{name}", organizations=["respawn:operators"]
+        )
+        controlplane.write_kubeconfig(lab.folder, kubeconfig, controlplane.plane_url(), name, user)
     lease, deadline, retry = ELECTION[lab.state.profile]
     lab.supervisor.define(
         name,
         [
             *in_network(f"op-{index}"), *nice(NICE), str(RESPAWN), "operator", "--name", name,
             "--kubeconfig", str(kubeconfig), "--namespace", names.NAMESPACE,
-            "--libvirt-pki", str(pki), "--lease-duration", lease,
+            "--libvirt-pki", str(lab.folder / "operators/pki"), "--lease-duration", lease,
             "--renew-deadline", deadline, "--retry-period", retry,
         ],
-        env=dict(lab.state.environment),
+        env={**lab.state.environment, **environment},
     )  # fmt: skip
 
 

@@ -106,7 +106,9 @@ def _guest(s: Situation) -> Row:
     ready = s.report.guest_ready if s.report and s.phase is Phase.PLACED else None
     if ready is None:
         return Type.GUEST_READY, "Unknown", Reason.UNKNOWN, "the guest does not tell"
-    return Type.GUEST_READY, "True" if ready else "False", Reason.REACHABLE, ""
+    if ready:
+        return Type.GUEST_READY, "True", Reason.ALIVE, "the guest says so"
+    return Type.GUEST_READY, "False", Reason.SILENT, "the guest's agent has not answered yet"
 
 
 def _restart(changes: tuple[str, ...]) -> Row:

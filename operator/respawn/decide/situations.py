@@ -11,6 +11,9 @@ from respawn.model.node import Node, ServerReport
 from respawn.model.placement import Phase
 from respawn.model.server import RunPolicy, Server
 
+OUT_OF_REACH = frozenset({liveness.State.API_LOST, liveness.State.CUT_OFF})
+"""States of a host that may well run its servers, but takes no orders."""
+
 
 def revoked(case: Case, node: str) -> Situation:
     """One wording for the whole wait, so that a recovery is not a series of status writes."""
@@ -18,7 +21,7 @@ def revoked(case: Case, node: str) -> Situation:
     if case.wish is Wish.DELETE:
         return deleting(case)
     if case.wish is Wish.STOP:
-        message = f"is shut down on {node}; off once its end there is proven"
+        message = _while_revoked(case, f"is shut down on {node}; off once its end there is proven")
         return Situation("Stopping", Reason.STOPPING, message, Phase.REVOKED, node)
     last = server.status.setback
     if last is None or last.epoch != server.placement.epoch:
@@ -28,10 +31,18 @@ def revoked(case: Case, node: str) -> Situation:
     return Situation("Recovering", last.reason, message, Phase.REVOKED, node)
 
 
+def _while_revoked(case: Case, otherwise: str) -> str:
+    """Who is being waited for, when it is an agent that does not answer."""
+    node = case.node
+    if node is None or liveness.verdict(case.world, node, case.now).state not in OUT_OF_REACH:
+        return otherwise
+    return f"waits for the agent of {node.name}, which is down or cut off, or for its fence"
+
+
 def starting(case: Case, node: Node) -> Situation:
     """Placed, and not yet seen running."""
     state = liveness.verdict(case.world, node, case.now).state
-    if state in (liveness.State.API_LOST, liveness.State.CUT_OFF):
+    if state in OUT_OF_REACH:
         message = f"waits for the agent of {node.name}, which is down or cut off"
         return here(case, "Starting", Reason.AGENT_DOWN, message)
     return here(case, "Starting", Reason.STARTING, starting_on(node.name))
@@ -72,6 +83,8 @@ def deleting(case: Case) -> Situation:
     phase = case.server.placement.phase
     kept = Phase.REVOKED if phase is Phase.PLACED else phase
     message = "waits until it has ended, then its images go to the trash"
+    if phase is Phase.REVOKED:
+        message = _while_revoked(case, message)
     return Situation("Deleting", Reason.DELETING, message, kept, case.server.placement.node)
 
 

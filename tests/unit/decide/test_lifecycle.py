@@ -339,6 +339,24 @@ def test_trouble_never_stops_a_revocation() -> None:
     assert isinstance(found.step, actions.Revoke)
 
 
+@pytest.mark.parametrize("more", [{"spec": HALTED}, {"deleting": True}])
+def test_a_stop_that_waits_for_an_agent_says_so(more) -> None:
+    it = server(placement=revoked(), **more)
+    for lease, word in ((0.0, "waits until"), (60.0, "waits for the agent of host-1")):
+        ready = find(
+            decision(it, sights={"host-1": sight(lease, 0)}).outlook.conditions, Type.READY
+        )
+        assert ready is not None and ready.message.startswith(word)
+
+
+@pytest.mark.parametrize(("ready", "status"), [(True, "True"), (False, "False"), (None, "Unknown")])
+def test_what_the_guest_tells_never_delays_ready(ready, status: str) -> None:
+    told = decision(server(placement=placed()), replace(RUNS, guest_ready=ready))
+    guest = find(told.outlook.conditions, Type.GUEST_READY)
+    assert guest is not None and guest.status == status
+    assert is_true(told.outlook.conditions, Type.READY)
+
+
 @pytest.mark.parametrize(
     ("disk", "reason", "stalled"),
     [

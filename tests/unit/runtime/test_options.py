@@ -1,5 +1,7 @@
 """The command line of `respawn operator`, and of `respawn`."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ def test_times() -> None:
         (["--libvirt-pki", "/no/such/folder"], {}, "no such folder"),
         (["--nonsense"], {}, "--nonsense"),
         ([], {"RESPAWN_CRASH_AFTER": "lunch"}, "must be one of protect"),
+        ([], {"RESPAWN_FREEZE_AFTER": "lunch"}, "must be one of protect"),
     ],
 )
 def test_what_makes_no_sense_is_said_in_one_line(
@@ -41,8 +44,24 @@ def test_what_makes_no_sense_is_said_in_one_line(
     assert said in capsys.readouterr().err
 
 
-def test_a_crash_point_is_taken_from_the_environment() -> None:
-    assert options.parse([], {"RESPAWN_CRASH_AFTER": "Placed"}).point is not points.nothing
+@pytest.mark.parametrize(
+    ("variable", "ends"), [("RESPAWN_CRASH_AFTER", "exit 70"), ("RESPAWN_FREEZE_AFTER", "stopped")]
+)
+def test_a_point_is_taken_from_the_environment(variable: str, ends: str) -> None:
+    point = options.parse([], {variable: "Placed"}).point
+    child = os.fork()
+    if child == 0:
+        point("Fenced")
+        point("Placed")
+        point("Placed")  # a frozen one goes on, and is not stopped again
+        os._exit(0)
+    _, status = os.waitpid(child, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        os.kill(child, signal.SIGCONT)
+        assert os.waitpid(child, 0)[1] == 0
+        assert ends == "stopped"
+    else:
+        assert f"exit {os.waitstatus_to_exitcode(status)}" == ends
 
 
 def test_unknown_words_and_help(capsys: pytest.CaptureFixture[str]) -> None:
