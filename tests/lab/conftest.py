@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fleet import STANDING, Fleet
 from labnet import Inside, inside, operator_network
 from labtool import LabTool, running
 
@@ -270,3 +271,27 @@ def operator(ceph_insides: Lab) -> Iterator[Inside]:
     """The network of operator 1."""
     with inside(operator_network(ceph_insides)) as there:
         yield there
+
+
+@pytest.fixture(scope="session")
+def failover_lab() -> Iterator[LabTool]:
+    """Four hosts, so that the loss of one or two is no matter for the brake, and two operators."""
+    name = os.environ.get("RESPAWN_TEST_LAB", "failover")
+    options = ("--hosts", "4", "--operators", "2", "--profile", "fast")
+    with running(name, *options) as tool:
+        yield tool
+
+
+@pytest.fixture
+def fleet(failover_lab: LabTool) -> Iterator[Fleet]:
+    """That lab, repaired, with the standing servers Ready; afterwards nothing is lost or foreign.
+
+    One writer per image at all times is watched for by the tests that break something.
+    """
+    failover_lab("up")
+    fleet = Fleet(failover_lab)
+    fleet.await_peace()
+    fleet.stand()
+    yield fleet
+    for name in STANDING:
+        fleet.check_disks(name)

@@ -1,10 +1,12 @@
-"""Servers in the lab, and what must be true of them whatever happens to hosts and operators."""
+"""A lab with Respawn and a few servers in it, and what must be true of them whatever happens."""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +15,11 @@ import yaml
 from labtool import LabTool, eventually
 
 NAMESPACE = "customer-f"
+STANDING = {"gold": 900, "silver": 500, "bronze": 100}
+"""Servers that outlive a test, and their priorities: what is lost of one shows in the next."""
 TIMELINE = ("lastSeen", "suspected", "decided", "fenced", "placed", "started", "ready")
 """What a recovery after a fence tells, in the order in which it happens."""
+PLANES = ("management", "storage")
 
 
 def when(text: str | None) -> datetime:
@@ -22,6 +27,10 @@ def when(text: str | None) -> datetime:
     if not text:
         return datetime.min.replace(tzinfo=UTC)
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def seconds(since: str | datetime, until: str | datetime) -> float:
@@ -54,11 +63,11 @@ def manifest(name: str, *, prefer: Sequence[str] = (), priority: int = 100) -> d
 
 
 class Fleet:
-    """The servers of one test."""
+    """The lab's servers of this suite, its hosts and its operators."""
 
     def __init__(self, lab: LabTool) -> None:
         self.lab = lab
-        self.names: list[str] = []
+        self._pings = ThreadPoolExecutor(4)
 
     # Making and unmaking.
 
@@ -66,7 +75,6 @@ class Fleet:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         text = yaml.safe_dump_all([namespace, *documents])
         self.lab.kubectl("apply", "--server-side", "-f", "-", stdin=text)
-        self.names += [d["metadata"]["name"] for d in documents]
 
     def start(self, host: str, **priorities: int) -> None:
         """Servers of those names and priorities, all on `host`, writing."""
@@ -75,53 +83,62 @@ class Fleet:
             self.await_ready(name, on=host)
             self.await_writing(name)
 
-    def remove(self) -> None:
-        """Delete them all, and see that they are gone."""
-        if self.names:
-            self.lab.kubectl(
-                *("delete", "vs", "-n", NAMESPACE, *self.names, "--ignore-not-found"),
-                "--timeout=60s",
-            )
-        self.names.clear()
+    def patch(self, name: str, **spec: Any) -> None:
+        words = ("patch", "vs", "-n", NAMESPACE, name, "--type=merge", "-p")
+        self.lab.kubectl(*words, json.dumps({"spec": spec}))
 
-    # Looking.
+    def delete(self, *names: str, wait: bool = True) -> None:
+        words = ("delete", "vs", "-n", NAMESPACE, *names, "--ignore-not-found")
+        self.lab.kubectl(*words, f"--wait={str(wait).lower()}", "--timeout=60s")
 
-    def get(self, name: str) -> dict[str, Any]:
-        text = self.lab.kubectl("get", "vs", "-n", NAMESPACE, name, "-o", "json")
-        return dict(json.loads(text))
+    def stand(self) -> None:
+        """See that the standing servers are there, Ready and writing."""
+        missing = set(STANDING) - set(self.servers())
+        if missing:
+            self.apply(*(manifest(n, priority=STANDING[n]) for n in sorted(missing)))
+        for name in STANDING:
+            self.await_ready(name)
+            self.await_writing(name)
+
+    # Servers.
+
+    def servers(self) -> dict[str, dict[str, Any]]:
+        text = self.lab.kubectl("get", "vs", "-n", NAMESPACE, "-o", "json")
+        return {item["metadata"]["name"]: item for item in json.loads(text)["items"]}
 
     def status(self, name: str) -> dict[str, Any]:
-        return dict(self.get(name).get("status", {}))
+        words = ("get", "vs", "-n", NAMESPACE, name, "-o", "json")
+        return dict(json.loads(self.lab.kubectl(*words)).get("status", {}))
 
     def node_of(self, name: str) -> str:
-        return str(self.status(name).get("node"))
-
-    def uid(self, name: str) -> str:
-        return str(self.get(name)["metadata"]["uid"])
+        """The host that the domain of the server is on."""
+        return str(self.domains()[name]["host"])
 
     def guest(self, name: str) -> dict[str, Any]:
         return self.lab.guest(f"{NAMESPACE}/{name}")
 
+    def boots(self, name: str) -> int:
+        return len(self.guest(name)["boots"])
+
     def domains(self) -> dict[str, dict[str, Any]]:
-        """The domains of these servers, by name; two of one server fail."""
+        """The domains of all servers, by name; two of one server fail."""
+        uids = {server["metadata"]["uid"]: name for name, server in self.servers().items()}
         found: dict[str, dict[str, Any]] = {}
         for domain in self.lab.domains():
-            if domain["namespace"] == NAMESPACE and domain["name"] in self.names:
-                assert domain["name"] not in found, f"two domains: {found} and {domain}"
-                found[domain["name"]] = domain
+            name = uids.get(domain["uid"])
+            if name is not None:
+                assert name not in found, f"two domains: {found} and {domain}"
+                found[name] = domain
         return found
 
     def pids(self) -> dict[str, int]:
         return {name: domain["pid"] for name, domain in self.domains().items()}
 
-    # Waiting.
-
     def await_ready(self, name: str, *, on: str | None = None, timeout: float = 90) -> None:
         def ready() -> bool:
             status = self.status(name)
-            conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
             there = on is None or status.get("node") == on
-            return conditions.get("Ready") == "True" and there
+            return condition(status, "Ready").get("status") == "True" and there
 
         eventually(f"{name} is Ready{f' on {on}' if on else ''}", ready, timeout=timeout)
 
@@ -134,10 +151,15 @@ class Fleet:
 
         return eventually(f"{name} writes after boot {boots}", evidence, timeout=timeout)
 
-    def await_progress(self, name: str, timeout: float = 60) -> None:
-        """Until its guest has more acknowledged than now."""
-        before = self.guest(name)["lastSeq"] or 0
-        eventually(f"{name} goes on writing", lambda: (self.guest(name)["lastSeq"] or 0) > before)
+    def await_progress(self, *names: str, timeout: float = 90) -> None:
+        """Until these guests have got more acknowledged than now."""
+        before = {name: self.guest(name)["lastSeq"] or 0 for name in names}
+        for name, last in before.items():
+            eventually(
+                f"{name} goes on writing",
+                lambda name=name, last=last: (self.guest(name)["lastSeq"] or 0) > last,  # type: ignore[misc]
+                timeout=timeout,
+            )
 
     def await_elsewhere(self, name: str, host: str, timeout: float = 90) -> dict[str, Any]:
         """Until it is Ready on another host than `host`; its lastRecovery."""
@@ -159,6 +181,106 @@ class Fleet:
             assert len(found["boots"]) == boots, found["boots"]
         return found
 
+    def answering(self, name: str, duration: int) -> Future[float]:
+        """For how many of `duration` seconds, from now, its guest answers pings."""
+
+        def ping() -> float:
+            words = ("ping", f"{NAMESPACE}/{name}", "--seconds", str(duration))
+            found = self.lab.json(*words)
+            return float(found["sent"] - found["lost"]) * duration / found["sent"]
+
+        return self._pings.submit(ping)
+
+    # Hosts.
+
+    def node(self, name: str) -> dict[str, Any]:
+        """Its status."""
+        text = self.lab.kubectl("get", "nodes.respawn.dev", name, "-o", "json")
+        return dict(json.loads(text).get("status", {}))
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        text = self.lab.kubectl("get", "nodes.respawn.dev", "-o", "json")
+        return {item["metadata"]["name"]: item["status"] for item in json.loads(text)["items"]}
+
+    def await_reason(self, host: str, reason: str, timeout: float = 30) -> None:
+        """Until the node is not Ready for that reason."""
+
+        def told() -> bool:
+            ready = condition(self.node(host), "Ready")
+            return (ready.get("status"), ready.get("reason")) == ("False", reason)
+
+        eventually(f"{host} is {reason}", told, timeout=timeout)
+
+    def await_peace(self, timeout: float = 60) -> None:
+        """Until every host is Ready and unfenced, and an operator leads."""
+
+        def odd() -> list[str]:
+            return [
+                f"{name}: {ready.get('reason')}"
+                for name, status in self.nodes().items()
+                if (ready := condition(status, "Ready")).get("status") != "True"
+            ]
+
+        eventually("an operator leads", lambda: self.leader(), timeout=timeout)
+        eventually("every host is Ready", lambda: not odd(), timeout=timeout)
+
+    def fences(self) -> dict[str, tuple[str, int]]:
+        """Phase and generation of every host's fence."""
+        fences = {name: status.get("fence") or {} for name, status in self.nodes().items()}
+        return {n: (f.get("phase", "OK"), f.get("generation", 0)) for n, f in fences.items()}
+
+    def blocklist(self) -> set[str]:
+        """Every entry, as Ceph writes it, without its expiry."""
+        lines = self.lab.ceph("ceph", "osd", "blocklist", "ls").splitlines()
+        return {line.rsplit(" ", 2)[0] for line in lines if line.strip()}
+
+    # Operators.
+
+    def leader(self) -> str:
+        """The index of the leader, empty if there is none."""
+        said = self.lab("operator", "leader").strip()
+        return said if said.isdigit() else ""
+
+    def standby(self) -> str:
+        return {"1": "2", "2": "1"}[self.leader()]
+
+    def await_other_leader(self, than: str, timeout: float = 20) -> str:
+        return eventually(
+            f"another than operator {than} leads",
+            lambda: (found := self.leader()) and found != than and found,  # type: ignore[return-value]
+            timeout=timeout,
+        )
+
+    def arm(self, order: str, step: str) -> str:
+        """Let one lead that will crash, or freeze, after that step; the other one stands by."""
+        leader = self.leader()
+        armed = {"1": "2", "2": "1"}[leader]
+        self.lab("operator", order, armed, step)
+        self.lab("operator", "stop", leader)
+        self.lab("operator", "start", leader)
+        return armed
+
+    def crashes(self, index: str) -> int:
+        """How often that operator ended at a crash point."""
+        lines = self.lab("logs", "supervisor").splitlines()
+        return sum(f" operator-{index}: " in line and line.endswith(" ended, 70") for line in lines)
+
+    # The positive control.
+
+    def recovers(self, name: str = "gold", timeout: float = 60) -> dict[str, Any]:
+        """A real power-off of its host, and all that must come of it; its lastRecovery."""
+        host, boots = self.node_of(name), self.boots(name)
+        self.lab("host", "power-off", host)
+        record = self.await_elsewhere(name, host, timeout=timeout)
+        self.await_writing(name, boots=boots + 1)
+        self.check_disks(name, boots=boots + 1)
+        return record
+
+
+def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The condition of that type; empty if there is none."""
+    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
+
 
 class Watch:
     """Asks who may write, all the time; more than one active is the violation."""
@@ -172,7 +294,7 @@ class Watch:
         self.failures: list[str] = []
 
     def _run(self) -> None:
-        while not self._over.wait(0.1):
+        while not self._over.wait(0.2):
             try:
                 images = self._lab.json("writers")["images"]
             except (AssertionError, ValueError) as error:
@@ -187,11 +309,12 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(30)
+        self._thread.join(60)
 
     def check(self) -> None:
-        """It looked, and saw no second writer."""
+        """It looked all the time, and saw no second writer."""
         assert self.looks > 0, f"writers never answered: {self.failures[-3:]}"
+        assert not self.failures, f"writers did not answer: {self.failures}"
         assert self.violations == [], self.violations
 
 
@@ -202,3 +325,11 @@ def one_writer(lab: LabTool) -> Iterator[Watch]:
     with watch:
         yield watch
     watch.check()
+
+
+def holds(what: str, duration: float, check: Any, period: float = 0.5) -> None:
+    """`check` is true all the time for `duration` seconds: that nothing happens is the point."""
+    end = time.monotonic() + duration
+    while time.monotonic() < end:
+        assert check(), f"no longer: {what}"
+        time.sleep(period)
