@@ -339,10 +339,12 @@ def test_trouble_never_stops_a_revocation() -> None:
     assert isinstance(found.step, actions.Revoke)
 
 
-@pytest.mark.parametrize("more", [{"spec": HALTED}, {"deleting": True}])
-def test_a_stop_that_waits_for_an_agent_says_so(more) -> None:
+@pytest.mark.parametrize(
+    ("more", "usually"), [({"spec": HALTED}, "is shut down"), ({"deleting": True}, "waits until")]
+)
+def test_a_stop_that_waits_for_an_agent_says_so(more, usually: str) -> None:
     it = server(placement=revoked(), **more)
-    for lease, word in ((0.0, "waits until"), (60.0, "waits for the agent of host-1")):
+    for lease, word in ((0.0, usually), (60.0, "waits for the agent of host-1")):
         ready = find(
             decision(it, sights={"host-1": sight(lease, 0)}).outlook.conditions, Type.READY
         )
