@@ -270,3 +270,11 @@ def operator(ceph_insides: Lab) -> Iterator[Inside]:
     """The network of operator 1."""
     with inside(operator_network(ceph_insides)) as there:
         yield there
+
+
+@pytest.fixture(scope="session")
+def servers_lab() -> Iterator[LabTool]:
+    """A whole lab, shared by the tests about the life of servers; each leaves it empty."""
+    name = os.environ.get("RESPAWN_TEST_LAB", "servers")
+    with running(name, "--hosts", "3", "--operators", "1") as tool:
+        yield tool
