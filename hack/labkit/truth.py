@@ -118,6 +118,8 @@ def _ask_libvirt(lab: Lab, host: str, here: list[Qemu]) -> None:
         qemu.state = "incoming" if qemu.incoming else "starting"
         if connection is not None and qemu.uid:
             _fill(connection, qemu)
+        if qemu.name is None and qemu.domain:
+            _recall(Path(f"/proc/{pid}/root/run/libvirt/qemu/{qemu.domain}.xml"), qemu)
         if qemu.stopped:
             qemu.state = "frozen"
     if connection is not None:
@@ -143,13 +145,31 @@ def _fill(connection: libvirt.virConnect, qemu: Qemu) -> None:
         xml = domain.XMLDesc()
     except libvirt.libvirtError:
         return
-    element = ElementTree.fromstring(xml).find(f"metadata/{{{DOMAIN_METADATA}}}server")
+    _name(qemu, ElementTree.fromstring(xml))
+    qemu.state = _state(qemu, state, reason)
+    qemu.migrating_out = reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION and not qemu.incoming
+
+
+def _name(qemu: Qemu, domain: ElementTree.Element) -> None:
+    """Whose it is, by the domain's metadata."""
+    element = domain.find(f"metadata/{{{DOMAIN_METADATA}}}server")
     if element is not None:
         qemu.namespace, qemu.name = element.get("namespace"), element.get("name")
         if qemu.epoch is None and element.get("epoch"):
             qemu.epoch = int(element.get("epoch", "0"))
-    qemu.state = _state(qemu, state, reason)
-    qemu.migrating_out = reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION and not qemu.incoming
+
+
+def _recall(file: Path, qemu: Qemu) -> None:
+    """What libvirtd has written down of it for its own next start, while it cannot be asked."""
+    try:
+        status = ElementTree.fromstring(file.read_text())
+    except (OSError, ElementTree.ParseError):
+        return
+    domain = status.find("domain")
+    if domain is not None:
+        _name(qemu, domain)
+    if status.get("state") in ("running", "paused") and status.get("reason") != "starting up":
+        qemu.state = str(status.get("state"))
 
 
 def _state(qemu: Qemu, state: int, reason: int) -> str:

@@ -295,3 +295,11 @@ def fleet(failover_lab: LabTool) -> Iterator[Fleet]:
     yield fleet
     for name in STANDING:
         fleet.check_disks(name)
+
+
+@pytest.fixture(scope="session")
+def servers_lab() -> Iterator[LabTool]:
+    """A whole lab, shared by the tests about the life of servers; each leaves it empty."""
+    name = os.environ.get("RESPAWN_TEST_LAB", "servers")
+    with running(name, "--hosts", "3", "--operators", "1") as tool:
+        yield tool

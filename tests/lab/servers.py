@@ -1,0 +1,105 @@
+"""What the tests about the life of servers ask of the lab, over and over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from fleet import NAMESPACE, Fleet, manifest
+from labtool import LabTool, eventually
+
+
+class Desk(Fleet):
+    """A fleet, and what an engineer at a terminal reads of it and does to it."""
+
+    def blank(self, name: str, **spec: Any) -> dict[str, Any]:
+        """A server with one empty disk: it runs for ever, boots nothing and ignores ACPI."""
+        document = manifest(name)
+        document["spec"] |= {"disks": [{"name": "root", "pool": "ceph", "size": "16Mi"}], **spec}
+        return document
+
+    def guest_server(self, name: str, **spec: Any) -> dict[str, Any]:
+        """A server that boots the lab's guest."""
+        document = manifest(name)
+        document["spec"] |= spec
+        return document
+
+    def change(self, name: str, **spec: Any) -> None:
+        """Merge into its spec."""
+        patch = json.dumps({"spec": spec})
+        self.lab.kubectl("-n", NAMESPACE, "patch", "vs", name, "--type=merge", "-p", patch)
+
+    def delete(self, name: str, *words: str) -> None:
+        self.lab.kubectl("-n", NAMESPACE, "delete", "vs", name, "--timeout=60s", *words)
+
+    # Reading.
+
+    def conditions(self, name: str) -> dict[str, dict[str, Any]]:
+        return {c["type"]: c for c in self.status(name).get("conditions", [])}
+
+    def ready(self, name: str) -> tuple[str, str, str]:
+        """Status, reason and message of its condition Ready."""
+        found = self.conditions(name).get("Ready", {})
+        return found.get("status", ""), found.get("reason", ""), found.get("message", "")
+
+    def await_reason(self, name: str, reason: str, timeout: float = 60) -> str:
+        """Until its Ready has that reason; the message."""
+
+        def there() -> tuple[str, str, str] | None:
+            return found if (found := self.ready(name))[1] == reason else None
+
+        return eventually(f"{name} is {reason}", there, timeout=timeout)[2]
+
+    def epoch(self, name: str) -> int:
+        return int(self.status(name)["placement"]["epoch"])
+
+    def await_epoch(self, name: str, epoch: int, timeout: float = 60) -> dict[str, Any]:
+        """Until it runs at that epoch; its status."""
+
+        def there() -> dict[str, Any] | None:
+            status = self.status(name)
+            runs = status["phase"] == "Running" and status["placement"]["epoch"] == epoch
+            return status if runs else None
+
+        return eventually(f"{name} runs at epoch {epoch}", there, timeout=timeout)
+
+    def events(self, name: str) -> dict[str, list[str]]:
+        """Messages of its events by reason."""
+        which = f"involvedObject.name={name}"
+        text = self.lab.kubectl(
+            "-n", NAMESPACE, "get", "events", "--field-selector", which, "-o", "json"
+        )
+        found: dict[str, list[str]] = {}
+        for event in json.loads(text)["items"]:
+            found.setdefault(event["reason"], []).append(event["message"])
+        return found
+
+    def domain(self, name: str) -> dict[str, Any]:
+        """The one QEMU of that server."""
+        return eventually(f"{name} has a QEMU", lambda: self.domains().get(name))
+
+    def xml(self, name: str) -> str:
+        """Its domain's XML as libvirt has it."""
+        domain = self.domain(name)
+        return self.lab.on(domain["host"], "virsh", "dumpxml", "--inactive", domain["domain"])
+
+    def images(self) -> set[str]:
+        return set(self.lab.ceph("rbd", "ls", "vms").split())
+
+    def trash(self) -> set[str]:
+        """Names of the images in the trash."""
+        listed = json.loads(self.lab.ceph("rbd", "trash", "ls", "vms", "--format", "json"))
+        return {row["name"] for row in listed}
+
+    def cluster(self, kind: str, name: str) -> dict[str, Any] | None:
+        """A cluster-scoped object; None when there is none."""
+        text = self.lab.kubectl("get", kind, name, "--ignore-not-found", "-o", "json")
+        return dict(json.loads(text)) if text else None
+
+
+def desk(lab: LabTool) -> Iterator[Desk]:
+    """A desk whose servers are deleted in the end."""
+    there = Desk(lab)
+    yield there
+    there.remove()
