@@ -84,7 +84,7 @@ class FakeStorage:
         return Usage(100 << 30, 1 << 30)
 
     async def kept(self, pool: Pool, uids: Collection[str]) -> tuple[Kept, ...]:
-        names = sorted(path.name for path in (self.folder / "images").iterdir())
+        names = sorted(path.name for path in self.folder.glob("images/*"))
         return tuple(Kept(name, "") for name in names if name[3:39] not in uids)
 
     async def remove_image(self, image: Image, pool: Pool) -> None:
