@@ -16,7 +16,8 @@ class Desk(Fleet):
     def blank(self, name: str, **spec: Any) -> dict[str, Any]:
         """A server with one empty disk: it runs for ever, boots nothing and ignores ACPI."""
         document = manifest(name)
-        document["spec"] |= {"disks": [{"name": "root", "pool": "ceph", "size": "16Mi"}], **spec}
+        disks = [{"name": "root", "pool": "ceph", "size": "16Mi"}]
+        document["spec"] |= {"disks": disks, "shutdownGracePeriod": "1s", **spec}
         return document
 
     def guest_server(self, name: str, **spec: Any) -> dict[str, Any]:
