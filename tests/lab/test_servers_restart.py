@@ -96,21 +96,13 @@ def test_halted_asks_the_guest_and_ends_it_when_its_grace_is_over(desk: Desk) ->
         ]
         assert "shut down" in told["Stopping"][0]
     assert desk.domains() == {}
-    stopping, stopped = (event_time(desk, "deaf", reason) for reason in ("Stopping", "Stopped"))
+    stopping, stopped = (desk.told_at("deaf", reason) for reason in ("Stopping", "Stopped"))
     assert 3 <= seconds(stopping, stopped) <= 8, "its grace, to the second that events tell"
-    stopping, stopped = (event_time(desk, "listens", r) for r in ("Stopping", "Stopped"))
+    stopping, stopped = (desk.told_at("listens", r) for r in ("Stopping", "Stopped"))
     assert seconds(stopping, stopped) < 20, "it was asked, and went by itself"
     assert desk.lab.run("guest", f"{NAMESPACE}/listens").returncode in (0, 1)
     desk.change("deaf", runPolicy="Always")
     desk.await_epoch("deaf", 2)
-
-
-def event_time(desk: Desk, name: str, reason: str) -> str:
-    fields = f"involvedObject.name={name},reason={reason}"
-    text = desk.lab.kubectl(
-        "-n", NAMESPACE, "get", "events", "--field-selector", fields, "-o", "json"
-    )
-    return str(json.loads(text)["items"][-1]["firstTimestamp"])
 
 
 def test_who_powers_itself_off_comes_back_or_stays_as_its_policy_says(desk: Desk) -> None:
