@@ -16,7 +16,8 @@ class Desk(Fleet):
     def blank(self, name: str, **spec: Any) -> dict[str, Any]:
         """A server with one empty disk: it runs for ever, boots nothing and ignores ACPI."""
         document = manifest(name)
-        document["spec"] |= {"disks": [{"name": "root", "pool": "ceph", "size": "16Mi"}], **spec}
+        disks = [{"name": "root", "pool": "ceph", "size": "16Mi"}]
+        document["spec"] |= {"disks": disks, "shutdownGracePeriod": "1s", **spec}
         return document
 
     def guest_server(self, name: str, **spec: Any) -> dict[str, Any]:
@@ -65,15 +66,23 @@ class Desk(Fleet):
         return eventually(f"{name} runs at epoch {epoch}", there, timeout=timeout)
 
     def events(self, name: str) -> dict[str, list[str]]:
-        """Messages of its events by reason."""
-        which = f"involvedObject.name={name}"
-        text = self.lab.kubectl(
-            "-n", NAMESPACE, "get", "events", "--field-selector", which, "-o", "json"
-        )
+        """Messages of its events by reason, in order."""
         found: dict[str, list[str]] = {}
-        for event in json.loads(text)["items"]:
+        for event in self._events(name):
             found.setdefault(event["reason"], []).append(event["message"])
         return found
+
+    def told_at(self, name: str, reason: str) -> str:
+        """When the last event of that reason was told."""
+        return str([e["firstTimestamp"] for e in self._events(name) if e["reason"] == reason][-1])
+
+    def _events(self, name: str) -> list[dict[str, Any]]:
+        """Of the newest object of that name, also when it is gone."""
+        which = f"involvedObject.name={name},involvedObject.kind=VirtualServer"
+        words = ("-n", NAMESPACE, "get", "events", "--field-selector", which, "-o", "json")
+        found = sorted(json.loads(self.lab.kubectl(*words))["items"], key=_order)
+        newest = found[-1]["involvedObject"]["uid"] if found else ""
+        return [event for event in found if event["involvedObject"]["uid"] == newest]
 
     def domain(self, name: str) -> dict[str, Any]:
         """The one QEMU of that server."""
@@ -96,6 +105,10 @@ class Desk(Fleet):
         """A cluster-scoped object; None when there is none."""
         text = self.lab.kubectl("get", kind, name, "--ignore-not-found", "-o", "json")
         return dict(json.loads(text)) if text else None
+
+
+def _order(event: dict[str, Any]) -> tuple[str, str]:
+    return event["lastTimestamp"], event["metadata"]["name"]
 
 
 def desk(lab: LabTool) -> Iterator[Desk]:

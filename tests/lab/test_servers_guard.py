@@ -63,7 +63,7 @@ class Stranger:
 
 @pytest.fixture
 def stranger(desk: Desk) -> Stranger:
-    desk.apply(desk.blank("guarded", shutdownGracePeriod="1s"))
+    desk.apply(desk.blank("guarded"))
     desk.await_ready("guarded")
     return Stranger(desk, "guarded")
 
@@ -151,7 +151,6 @@ def test_nothing_of_respawn_stops_a_server(desk: Desk) -> None:
     host = desk.node_of("stays")
     for service in ("agent", "heart", "libvirtd"):
         lab(service, "kill", host)
-        desk.await_progress("stays")
         assert desk.pids() == pids, f"{service} was killed"
     well_again(desk, host)
     for service in ("agent", "libvirtd", "heart"):
@@ -162,7 +161,6 @@ def test_nothing_of_respawn_stops_a_server(desk: Desk) -> None:
     assert pids_by_lab(desk) == pids
     for service in ("libvirtd", "heart", "agent"):
         lab(service, "start", host)
-    desk.await_progress("stays")
     lab("api", "start")
     well_again(desk, host)
     desk.await_progress("stays")

@@ -139,7 +139,7 @@ def test_who_waits_costs_at_most_two_looks_a_minute(desk: Desk) -> None:
     desk.await_reason("waits", "NoHostFits")
     begun, versions = time.monotonic(), set()
     while time.monotonic() - begun < 12:
-        desk.apply(desk.blank("busy", shutdownGracePeriod="1s"))
+        desk.apply(desk.blank("busy"))
         desk.await_ready("busy")
         versions.add(desk.get("waits")["metadata"]["resourceVersion"])  # memory free is in it
         desk.delete("busy")

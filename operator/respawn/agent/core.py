@@ -169,6 +169,7 @@ class Agent:
                     self.state.looks.setdefault(look.uid, look)
                 self.state.me = await self.ports.host.identity()
                 self.state.capacity = await self.ports.host.capacity(self.state.node)
+                self.state.scanned = True
                 self.wake_all()
                 self.reporting.due.set()
             await self.ports.clock.sleep(SCAN_EVERY)

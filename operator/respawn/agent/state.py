@@ -31,6 +31,7 @@ class AgentState:
     contact: Contact = field(default_factory=lambda: Contact(0.0, 0.0))
     capacity: Capacity = field(default_factory=Capacity)
     storage_failing: bool = False
+    scanned: bool = False
 
     def view(self) -> HostView:
         """The picture of this moment; good until the next `await`."""
@@ -51,6 +52,7 @@ class AgentState:
             contact=self.contact,
             capacity=self.capacity,
             storage_failing=self.storage_failing,
+            scanned=self.scanned,
         )
 
     def touch(self, **changes: object) -> None:

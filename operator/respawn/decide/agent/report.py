@@ -28,15 +28,18 @@ def status(view: HostView, node: Node, details: Mapping[str, ServerReport]) -> H
     before = node.host
     mine = registered(view, node)
     same_boot = before.registration is not None and before.registration.boot_id == mine.boot_id
-    return replace(
+    said = replace(
         before,
         registration=mine,
         clean_generation=before.clean_generation if same_boot else 0,
         policy_generation=view.policy_generation,
-        capacity=view.capacity,
         storage_failing=view.storage_failing,
-        servers=servers(view, node, details),
     )
+    if not view.scanned:
+        # An agent that was just started does not take back what the one before it said: nobody
+        # has ended because of that. What another boot said is over.
+        return replace(said, servers=before.servers if same_boot else ())
+    return replace(said, capacity=view.capacity, servers=servers(view, node, details))
 
 
 def servers(

@@ -9,6 +9,7 @@ from respawn.decide.agent.carry_out import CREATES
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState, Exit, Identity
 from respawn.model.node import (
+    Capacity,
     FencePhase,
     HostStatus,
     Registration,
@@ -19,6 +20,8 @@ from respawn.model.node import (
 HERE = server(placement=placed())
 LOST = server(placement=revoked())
 ADMITTED = frozenset({(UID, 1)})
+REGISTERED = Registration(ME.machine_id, ME.boot_id, ME.storage)
+ROOMY = Capacity(cores=8, memory=1 << 33)
 BY_HAND = present(state=DomainState.PAUSED)
 BY_US = replace(BY_HAND, paused_by_us=True)
 
@@ -65,6 +68,16 @@ def test_details_are_of_that_epoch_only() -> None:
     assert found is not None and found.addresses == ("192.0.2.5",)
     stale = report.report(v, UID, replace(details, epoch=0))
     assert stale is not None and stale.addresses == ()
+
+
+def test_an_agent_that_has_not_looked_yet_takes_nothing_back() -> None:
+    told = ServerReport(UID, 1, ReportState.RUNNING, addresses=("192.0.2.5",))
+    before = node(host=HostStatus(registration=REGISTERED, capacity=ROOMY, servers=(told,)))
+    early = replace(view(HERE, look=None), scanned=False)
+    said = report.status(early, before, {})
+    assert (said.servers, said.capacity) == ((told,), ROOMY)
+    booted = replace(early, me=replace(ME, boot_id="boot-2"))
+    assert report.status(booted, before, {}).servers == ()
 
 
 def test_an_agent_that_was_just_started_repeats_what_was_known_of_the_same_epoch() -> None:
