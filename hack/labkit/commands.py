@@ -58,16 +58,23 @@ def up(order: Order) -> None:
             profile=profile,
             bare="--bare" in order.flags,
         )
+    say("\nTry next:\n" + "\n".join(_try_next(order)))
+
+
+def _try_next(order: Order) -> list[str]:
     flag = "" if order.lab == "lab" else f" --name {order.lab}"
-    say(
-        f"""
-Try next:
-  eval "$(hack/lab env{flag})"            kubectl now talks to this lab
-  hack/lab status{flag}                   its parts
-  hack/lab domains{flag}                  every QEMU there is
-  hack/lab host power-off host-1{flag}    and see what happens
-  hack/lab down{flag}                     take it all away"""
-    )
+    lines = [
+        (f'eval "$(hack/lab env{flag})"', "kubectl now talks to this lab"),
+        ("kubectl apply -f manifests/samples/web-1.yaml", "a server"),
+        ("kubectl get vs,vnode -A", "servers and hosts"),
+        (f"hack/lab host power-off host-2{flag}", "and see it come back elsewhere"),
+        (f"hack/lab writers{flag}", "who could write to each disk"),
+        (f"hack/lab status{flag}", "the lab's parts"),
+        (f"hack/lab down{flag}", "take it all away"),
+    ]
+    if "--bare" in order.flags:
+        lines = [line for line in lines if not line[0].startswith("kubectl")]
+    return [f"  {command:<48} {why}" for command, why in lines]
 
 
 def _refuse_other_shape(order: Order, folder: Folder) -> None:

@@ -20,7 +20,7 @@ from labkit.errors import LabError
 from labkit.namespaces import in_network, nice
 from labkit.pki import Authority
 from labkit.state import Folder, LabState
-from labkit.supervise import Supervisor
+from labkit.supervise import Gone, Supervisor, init_pid
 
 SERVICES = ("etcd", "kube-apiserver", "kube-controller-manager", "relay")
 NICE = -5
@@ -85,7 +85,10 @@ def define(folder: Folder, state: LabState, authority: Authority, supervisor: Su
     )
     admin = authority.issue("admin", common_name="lab-admin", organizations=["system:masters"])
     controller = authority.issue(
-        "kube-controller-manager", common_name="system:kube-controller-manager"
+        "kube-controller-manager",
+        common_name="system:kube-controller-manager",
+        # its controllers have no service accounts here; they delete whatever a namespace holds
+        organizations=["system:masters"],
     )
     sa_private, sa_public = pki.service_account_keys(folder.pki)
     write_kubeconfig(folder, folder.kubeconfig, public_url(state), "lab-admin", admin)
@@ -177,6 +180,8 @@ def api_state(folder: Folder, state: LabState, timeout: float = 2.0) -> bool:
 def wait_ready(folder: Folder, state: LabState, timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not api_state(folder, state):
+        if init_pid(folder.socket) is None:
+            raise Gone(f"lab {state.name} has gone away")
         if time.monotonic() > deadline:
             log = folder.logs / "kube-apiserver.log"
             tail = log.read_text(errors="replace")[-1500:] if log.exists() else "(no log)"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from functools import partial
+from typing import NoReturn
 
 from labkit import ceph, controlplane, install, names, network
 from labkit.binaries import control_plane
@@ -14,7 +17,7 @@ from labkit.host import Host, new_state
 from labkit.lab import Lab
 from labkit.namespaces import HERE, SYSTEM_PYTHON, in_network, start_namespace, unshared
 from labkit.progress import say, step
-from labkit.state import Folder, LabState
+from labkit.state import ROOT, Folder, LabState
 from labkit.supervise import init_pid, kill_namespace
 
 NICE_QEMU = """#!/bin/bash
@@ -111,6 +114,9 @@ def up(name: str, *, hosts: int, operators: int, profile: str, bare: bool = Fals
     started = time.monotonic()
     try:
         lab = _build(folder, state)
+    except KeyboardInterrupt:
+        say("interrupted: taking down what was started")
+        _break_off(folder)
     except BaseException as error:
         if state.complete and isinstance(error, LabError):
             # everything was started, but not all is well: the logs tell why
@@ -145,14 +151,16 @@ def _build(folder: Folder, state: LabState) -> Lab:
 def side_by_side(lab: Lab, calls: Sequence[Callable[[], None]]) -> None:
     """Run calls in threads. The first failure, or Ctrl-C, kills the lab, which ends the others."""
     pool = ThreadPoolExecutor(4)
-    futures = [pool.submit(call) for call in calls]
+    futures: list[Future[None]] = []
     try:
+        for call in calls:  # one by one: Ctrl-C may come between two of them
+            futures.append(pool.submit(call))
         for future in as_completed(futures):
             future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         kill_namespace(lab.folder.socket)
-        wait(futures, timeout=5)
+        wait(futures)  # each fails at its next call into the lab; none may write once it is removed
         raise
     pool.shutdown()
 
@@ -190,6 +198,18 @@ def down(name: str) -> bool:
         return False
     _take_down(folder)
     return True
+
+
+def _break_off(folder: Folder) -> NoReturn:
+    """Take everything down and end with 130, whatever the threads of `up` are doing just now.
+
+    Ctrl-C may come at any moment, so nobody knows what still writes into the folder: becoming
+    another program ends every thread, and only then is the folder removed.
+    """
+    kill_namespace(folder.socket)
+    script = 'rm -rf -- "$1"; rmdir -- "$2" 2>/dev/null; exit 130'
+    sys.stderr.flush()
+    os.execv("/bin/sh", ["sh", "-c", script, "sh", str(folder.path), str(ROOT)])
 
 
 def _take_down(folder: Folder) -> None:

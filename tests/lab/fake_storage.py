@@ -18,7 +18,7 @@ from respawn.model.node import Form, Node
 from respawn.model.placement import Locker
 from respawn.model.server import Disk, DiskStatus, Server, disk_image
 from respawn.model.sight import Answer, Beat
-from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Pool
+from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Kept, Pool
 from respawn.ports.errors import NotFound, Refused, Unavailable
 from respawn.ports.library import Progress, Usage
 from respawn.runtime import options, process
@@ -82,6 +82,13 @@ class FakeStorage:
     async def usage(self, pool: Pool) -> Usage:
         self._open()
         return Usage(100 << 30, 1 << 30)
+
+    async def kept(self, pool: Pool, uids: Collection[str]) -> tuple[Kept, ...]:
+        names = sorted(path.name for path in (self.folder / "images").iterdir())
+        return tuple(Kept(name, "") for name in names if name[3:39] not in uids)
+
+    async def remove_image(self, image: Image, pool: Pool) -> None:
+        self._open()
 
     async def import_image(self, image: Image, pool: Pool, progress: Progress) -> int:
         assert image.origin is not None

@@ -29,7 +29,7 @@ from respawn.adapters.ceph.images import CephImages
 from respawn.adapters.ceph.sources import FileSource, HTTPSource, RBDSource
 from respawn.model.conditions import Reason
 from respawn.model.server import Disk, Server, disk_image
-from respawn.model.storage import Entry, EpochMark, Image, Pool
+from respawn.model.storage import Entry, EpochMark, Image, Kept, Pool
 from respawn.ports.errors import Conflict, NotFound, Refused
 
 pytestmark = pytest.mark.lab
@@ -163,7 +163,15 @@ def test_a_clone_has_the_golden_content_and_its_owners_mark(
     assert read_all(operator, raw, name) == GOLDEN_BYTES + bytes(8 * MIB)
     found = operator.call(lambda: marks.read(raw.ioctx(names.POOL), name))
     assert found[marks.OWNER] == server.uid
-    assert name in run(images.disks(pool))
+    assert found[marks.SERVER] == f"{server.namespace}/{server.name}"
+
+
+def test_disks_whose_server_is_gone_are_found_with_its_name(
+    images: CephImages, pool: Pool, server: Server, run: Run
+) -> None:
+    name = run(images.ensure_disk(server, blank(pool), pool, None)).image
+    assert name not in {kept.image for kept in run(images.kept(pool, {server.uid}))}
+    assert Kept(name, f"{server.namespace}/{server.name}") in run(images.kept(pool, set()))
 
 
 @pytest.mark.parametrize("source", ["blank", "clone"])
@@ -262,7 +270,7 @@ def test_what_is_trashed_is_listed(
     name = run(images.ensure_disk(server, blank(pool), pool, None)).image
     run(images.trash(pool, name, server.uid))
     assert name in {trashed.name for trashed in run(images.trashed(pool))}
-    assert name not in run(images.disks(pool))
+    assert name not in {kept.image for kept in run(images.kept(pool, set()))}
 
 
 def test_the_pools_usage(images: CephImages, pool: Pool, golden: Image, run: Run) -> None:
@@ -370,6 +378,20 @@ def data_objects(operator: Inside, raw: Handle, name: str) -> set[int]:
         return {int(key.removeprefix(prefix), 16) for key in keys if key.startswith(prefix)}
 
     return operator.call(work)
+
+
+def test_a_removed_golden_image_leaves_its_clones_whole(
+    images: CephImages, pool: Pool, golden_file: Path, server: Server, run: Run,
+    operator: Inside, raw: Handle,
+) -> None:  # fmt: skip
+    image = new_image()
+    run(images.import_image(image, pool, FileSource(str(golden_file)), SHA256))
+    disk = Disk("root", pool.name, 16 * MIB, image.name)
+    made = run(images.ensure_disk(server, disk, pool, image))
+    run(images.remove_image(image, pool))
+    run(images.remove_image(image, pool))  # gone already is done
+    assert image.rbd_name in {trashed.name for trashed in run(images.trashed(pool))}
+    assert read_all(operator, raw, made.image).startswith(GOLDEN_BYTES)
 
 
 def test_a_wrong_checksum_leaves_nothing(

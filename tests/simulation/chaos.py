@@ -7,9 +7,9 @@ back by itself.
 import asyncio
 from random import Random
 
+from tests.simulation.hosts import SimHost
 from tests.simulation.lab import Lab
 from tests.simulation.lab import play as play_story
-from tests.simulation.machines import SimHost
 from tests.simulation.net import PLANES
 
 from respawn.decide.election import FAST as FAST_TERMS
@@ -210,15 +210,20 @@ class Chaos:
             lab.power_on(host.name)
         for one in core:
             one.store.put_policy(Policy(timings=lab.api.policy.timings))
-        await lab.until(self.all_well, PEACE, "all is well again")
+        try:
+            await lab.until(lambda: not self.unwell(), PEACE)
+        except AssertionError:
+            raise AssertionError(f"not well after all: {'; '.join(self.unwell())}") from None
         await lab.rest(5)
 
-    def all_well(self) -> bool:
+    def unwell(self) -> list[str]:
+        """What is not as its user wants it."""
         lab = self.lab
-        wanted = set(self.uids)
-        return set(lab.api.servers) == wanted and all(
-            lab.ready(uid) and lab.free(uid)
-            if lab.get(uid).spec.run_policy is RunPolicy.HALTED
-            else lab.runs(uid)
-            for uid in wanted
-        )
+        gone = [f"{uid} is still there" for uid in lab.api.servers if uid not in self.uids]
+        return gone + [f"{uid}: {lab.get(uid).status}" for uid in self.uids if not self.well(uid)]
+
+    def well(self, uid: str) -> bool:
+        lab = self.lab
+        if lab.get(uid).spec.run_policy is RunPolicy.HALTED:
+            return lab.ready(uid) and lab.free(uid)
+        return lab.runs(uid)

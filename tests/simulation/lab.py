@@ -9,8 +9,9 @@ from typing import Any
 from tests.simulation import loop as virtual
 from tests.simulation.api import FakeApi
 from tests.simulation.ceph import FakeCeph
-from tests.simulation.machines import GIB, SimHost, SimOperator
+from tests.simulation.hosts import GIB, SimHost
 from tests.simulation.net import MANAGEMENT, PLANES, Net
+from tests.simulation.operators import SimOperator
 from tests.simulation.truth import Truth, Violation
 
 from respawn.decide.election import Terms

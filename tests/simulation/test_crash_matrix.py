@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.simulation.lab import Lab, play
-from tests.simulation.machines import SimOperator
+from tests.simulation.operators import SimOperator
 
 from respawn.model.actions import CRASH_POINTS
 from respawn.model.node import FencePhase

@@ -141,7 +141,9 @@ class Hands:
         fresh = await self._cluster.get_server(domain.namespace, domain.name)
         # safety: the guest is asked, not ended; and only while a fresh read says that it must end.
         if carry_out.must_end(fresh, look.domain, self._state.me.node):
-            self._state.shutdowns[(step.uid, step.epoch)] = self._clock.now().mono
+            this, now = (step.uid, step.epoch), self._clock.now().mono
+            self._state.shutdowns.setdefault(this, now)
+            self._state.presses[this] = now
             await self._hypervisor.shut_down(look.domain)
 
     async def kill(self, uid: str) -> bool:

@@ -1,6 +1,7 @@
 """What the agent knows between two decisions, and the view that is decided on."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from respawn.model.host import Contact, Exit, HostView, Identity, Look
 from respawn.model.node import Capacity, Node, ServerReport
@@ -26,6 +27,7 @@ class AgentState:
     creating: set[tuple[str, int]] = field(default_factory=set)
     failures: dict[tuple[str, int], int] = field(default_factory=dict)
     shutdowns: dict[tuple[str, int], float] = field(default_factory=dict)
+    presses: dict[tuple[str, int], float] = field(default_factory=dict)
     contact: Contact = field(default_factory=lambda: Contact(0.0, 0.0))
     capacity: Capacity = field(default_factory=Capacity)
     storage_failing: bool = False
@@ -45,6 +47,7 @@ class AgentState:
             creating=frozenset(self.creating),
             failures=self.failures,
             shutdowns=self.shutdowns,
+            presses=self.presses,
             contact=self.contact,
             capacity=self.capacity,
             storage_failing=self.storage_failing,
@@ -74,7 +77,8 @@ class AgentState:
         """Drop everything about a server that is neither here nor to be here."""
         for memory in (self.servers, self.looks, self.details, self.exits, self.ended):
             memory.pop(uid, None)
-        for known in [this for this in self.failures if this[0] == uid]:
-            del self.failures[known]
-        for known in [this for this in self.shutdowns if this[0] == uid]:
-            del self.shutdowns[known]
+        counts: tuple[dict[tuple[str, int], Any], ...]
+        counts = (self.failures, self.shutdowns, self.presses)
+        for count in counts:
+            for known in [this for this in count if this[0] == uid]:
+                del count[known]

@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from respawn.api.base import Extra, Model, Resource, Status, named_like_a_host, rule, rules, unique
+from respawn.api.base import (
+    Extra,
+    Model,
+    Resource,
+    Status,
+    keyed,
+    named_like_a_host,
+    rule,
+    rules,
+    unique,
+)
 from respawn.api.conditions import Conditions
 from respawn.api.types import UUID, Name, Size
 
@@ -87,9 +97,25 @@ class PoolCapacity(Model):
     used: Size = Field(description="What is used.")
 
 
+class RetainedImage(Model):
+    """The image of a disk whose server was deleted with deletion.policy Retain."""
+
+    image: Annotated[str, Field(max_length=256)] = Field(
+        description="RBD image in that pool: vs-<uid>-<disk>."
+    )
+    server: Annotated[str, Field(max_length=128)] | None = Field(
+        default=None, description="Namespace and name of the server it belonged to."
+    )
+
+
 class StoragePoolStatus(Status):
     """What Respawn observes of the pool."""
 
+    retained: Annotated[list[RetainedImage], Field(max_length=100), keyed("image")] = Field(
+        default_factory=list,
+        description="Images of disks that outlived their servers, the first 100 of them: yours to "
+        "keep, copy or remove.",
+    )
     capacity: PoolCapacity | None = Field(default=None, description="How full the pool is.")
     conditions: Conditions = Field(default_factory=list, description="Ready, Reconciling, Stalled.")
 

@@ -159,6 +159,8 @@ class Hardware(Model):
         default=None, description="QEMU machine type, such as pc-q35-7.2."
     )
     cpu_model: Identity | None = Field(default=None, description="CPU model shown to the guest.")
+    cores: Count | None = Field(default=None, description="CPU cores at the last start.")
+    memory: Size | None = Field(default=None, description="Memory at the last start.")
     disks: Annotated[list[DiskHardware], Field(max_length=16), keyed("name")] = Field(
         default_factory=list, description="Disks as they appear in the guest."
     )

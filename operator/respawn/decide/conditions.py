@@ -6,9 +6,11 @@ user must change something. A wait has a reason, and a message that says what wo
 
 from dataclasses import dataclass
 
+from respawn.decide import pending
 from respawn.decide.disks import DiskState
 from respawn.model.actions import Outlook
 from respawn.model.conditions import Condition, Reason, Status, Type
+from respawn.model.endings import ending
 from respawn.model.node import ReportState, ServerReport
 from respawn.model.placement import Phase
 from respawn.model.server import Recovery, Server
@@ -33,6 +35,7 @@ class Situation:
 def outlook(server: Server, disks: DiskState, now_is: Situation, **more: bool) -> Outlook:
     """All conditions of a server in that situation."""
     report = now_is.report
+    changes = pending.at_next_start(server) if now_is.phase is Phase.PLACED else ()
     return Outlook(
         phase=now_is.summary,
         conditions=tuple(
@@ -40,10 +43,11 @@ def outlook(server: Server, disks: DiskState, now_is: Situation, **more: bool) -
             for kind, status, reason, message in (
                 *_kstatus(now_is),
                 _placed(now_is),
-                _disks(disks),
+                _disks(disks, changes),
                 _running(now_is),
                 _guest(now_is),
                 _recovering(server, now_is),
+                _restart(changes),
             )
         ),
         addresses=report.addresses if report else (),
@@ -81,9 +85,11 @@ def _placed(s: Situation) -> Row:
     return Type.PLACED, "False", s.reason, s.message
 
 
-def _disks(disks: DiskState) -> Row:
+def _disks(disks: DiskState, changes: tuple[str, ...]) -> Row:
     if disks.ready:
         return Type.DISKS_READY, "True", Reason.AS_SPECIFIED, ""
+    if changes:
+        return Type.DISKS_READY, "False", Reason.SPEC_CHANGED, "at the server's next start"
     if disks.reason is not None:
         return Type.DISKS_READY, "False", disks.reason, disks.message
     return Type.DISKS_READY, "False", Reason.PREPARING_DISKS, "images are being made"
@@ -100,7 +106,19 @@ def _guest(s: Situation) -> Row:
     ready = s.report.guest_ready if s.report and s.phase is Phase.PLACED else None
     if ready is None:
         return Type.GUEST_READY, "Unknown", Reason.UNKNOWN, "the guest does not tell"
-    return Type.GUEST_READY, "True" if ready else "False", Reason.REACHABLE, ""
+    if ready:
+        return Type.GUEST_READY, "True", Reason.ALIVE, "the guest says so"
+    return Type.GUEST_READY, "False", Reason.SILENT, "the guest's agent has not answered yet"
+
+
+def _restart(changes: tuple[str, ...]) -> Row:
+    if not changes:
+        return Type.RESTART_REQUIRED, "False", Reason.NOT_NEEDED, ""
+    return Type.RESTART_REQUIRED, "True", Reason.SPEC_CHANGED, _after_restart(changes)
+
+
+def _after_restart(changes: tuple[str, ...]) -> str:
+    return f"{', '.join(changes)}: at its next start; set runPolicy to Halted and back for that"
 
 
 def _recovering(server: Server, s: Situation) -> Row:
@@ -108,5 +126,6 @@ def _recovering(server: Server, s: Situation) -> Row:
     if record is None:
         return Type.RECOVERING, "False", Reason.NOT_NEEDED, ""
     if record.open and not s.ready:
-        return Type.RECOVERING, "True", record.reason, f"lost on {record.from_node}"
+        message = f"{ending(record.reason)} ({record.from_node})"
+        return Type.RECOVERING, "True", record.reason, message
     return Type.RECOVERING, "False", Reason.RECOVERED, ""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from respawn.model.conditions import Reason
 from respawn.model.server import Disk, Server
+from respawn.model.units import format_quantity
 from respawn.model.world import World
 
 
@@ -47,7 +48,8 @@ def _blocked(world: World, disk: Disk) -> DiskState | None:
 
 
 def _image_blocked(world: World, disk: Disk) -> DiskState | None:
-    image = next((i for i in world.images.values() if i.name == disk.image), None)
+    named = (i for i in world.images.values() if i.name == disk.image and not i.deleting)
+    image = next(named, None)
     if image is None:
         message = f"disk {disk.name}: there is no ServerImage {disk.image}; create it"
         return DiskState(reason=Reason.UNKNOWN_IMAGE, message=message)
@@ -56,8 +58,8 @@ def _image_blocked(world: World, disk: Disk) -> DiskState | None:
         return DiskState(reason=Reason.IMAGE_NOT_READY, message=message)
     if image.size > disk.size:
         message = (
-            f"disk {disk.name}: {disk.size} bytes are less than the {image.size} of ServerImage "
-            f"{disk.image}; make the disk larger"
+            f"disk {disk.name}: {format_quantity(disk.size)} are less than the "
+            f"{format_quantity(image.size)} of ServerImage {disk.image}; make the disk larger"
         )
         return DiskState(reason=Reason.IMAGE_LARGER_THAN_DISK, message=message, stalled=True)
     return None

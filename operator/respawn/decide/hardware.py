@@ -23,7 +23,13 @@ def for_start(server: Server, node: Node) -> Hardware:
     for nic in server.spec.networks:
         if nic.name not in nics:
             nics[nic.name] = NicHardware(nic.name, mac(server.uid, nic), _take_slot(used))
-    return replace(kept, disks=tuple(disks.values()), nics=tuple(nics.values()))
+    return replace(
+        kept,
+        disks=tuple(disks.values()),
+        nics=tuple(nics.values()),
+        cores=server.spec.cores,
+        memory=server.spec.memory,
+    )
 
 
 def mac(uid: str, nic: Nic) -> str:

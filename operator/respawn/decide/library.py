@@ -6,8 +6,8 @@ from datetime import datetime
 from respawn.decide.kstatus import kstatus, tells_more
 from respawn.model.base import Now
 from respawn.model.conditions import Reason, merged
-from respawn.model.storage import Image, Pool
-from respawn.model.world import Trouble
+from respawn.model.storage import Image, Kept, Pool
+from respawn.model.world import Trouble, World
 
 RETRY_AFTER: dict[str, float] = {Reason.CHECKSUM_MISMATCH: 600.0, Reason.SOURCE_UNREADABLE: 60.0}
 """Seconds until an import that failed for that reason is tried again."""
@@ -17,6 +17,7 @@ NEEDS_USER = frozenset(
 )
 """Only a person can change these; they are looked at again all the same."""
 MEBIBYTE = 1 << 20
+KEPT_AT_MOST = 100
 USAGE_STEP = 0.02
 """Share of a pool by which its use must change to be written again."""
 
@@ -99,32 +100,65 @@ def _tell(
 # Pools.
 
 
-def pool(
-    pool: Pool, trouble: Trouble | None, usage: tuple[int, int] | None, wall: datetime
-) -> Pool | None:
-    """The pool with the status it should have, None if it has it.
+def contents(world: World, pool: Pool) -> tuple[str, ...]:
+    """What of ours is in it, in words: as long as there is something, the pool is needed."""
+    servers = (
+        f"VirtualServer {s.namespace}/{s.name}"
+        for _, s in sorted(world.servers.items())
+        if any(d.pool == pool.name for d in s.status.disks)
+    )
+    images = (
+        f"ServerImage {i.name}"
+        for _, i in sorted(world.images.items())
+        if i.pool == pool.name and i.ready
+    )
+    return (*servers, *images)
 
-    `usage` (bytes: total, used) is None when it cannot be had, because of `trouble`.
-    """
+
+@dataclass(frozen=True, slots=True)
+class PoolLook:
+    """What a look at a pool has shown."""
+
+    trouble: Trouble | None = None
+    usage: tuple[int, int] | None = None
+    """Bytes, total and used; None when it cannot be had, because of `trouble`."""
+    contents: tuple[str, ...] = ()
+    kept: tuple[Kept, ...] | None = None
+    """None: not known now."""
+
+
+def pool(pool: Pool, look: PoolLook, wall: datetime) -> Pool | None:
+    """The pool with the status it should have, None if it has it."""
+    trouble, usage = look.trouble, look.usage
     reason, message = (trouble.reason, trouble.message) if trouble else (Reason.AS_SPECIFIED, "")
+    if pool.deleting:
+        reason, message = Reason.DELETING, _waits_for(look.contents)
     fresh = kstatus(
-        ready=trouble is None,
+        ready=trouble is None and not pool.deleting,
         stalled=reason in NEEDS_USER,
         reason=reason,
         message=message,
         generation=pool.generation,
     )
     total, used = (_whole(n) for n in usage) if usage else (pool.total, pool.used)
+    kept = pool.kept if look.kept is None else look.kept[:KEPT_AT_MOST]
     known = pool.observed_generation == pool.generation and not tells_more(pool.conditions, fresh)
-    if known and not _differs(pool, total, used):
+    if known and kept == pool.kept and not _differs(pool, total, used):
         return None
     return replace(
         pool,
         total=total,
         used=used,
+        kept=kept,
         observed_generation=pool.generation,
         conditions=merged(pool.conditions, fresh, wall),
     )
+
+
+def _waits_for(contents: tuple[str, ...]) -> str:
+    more = f" and {len(contents) - 3} more" if len(contents) > 3 else ""
+    told = ", ".join(contents[:3]) or "nothing"
+    return f"it is to be deleted, and still holds {told}{more}: delete those first"
 
 
 def _whole(size: int) -> int:

@@ -106,11 +106,7 @@ def _watch(case: Case, node: Node, report: ServerReport | None) -> Decision:
     if report is None or report.state is ReportState.STARTING:
         return case.do(None, situations.starting(case, node))
     if report.state is ReportState.PAUSED:
-        message = "its host has lost contact; it runs on as soon as contact is back"
-        reason = known(report.reason, Reason.PAUSED)
-        return case.do(
-            None, replace(situations.here(case, "Paused", reason, message), report=report)
-        )
+        return case.do(None, situations.paused(case, report))
     if report.state is ReportState.ENDED:
         return _revoke(case, node, Reason.VANISHED)
     running = situations.here(case, "Running", Reason.RUNNING, f"on {node.name}")

@@ -103,6 +103,10 @@ def _fenced(node: Node) -> Row:
 
 
 def _schedulable(world: World, node: Node, now: Now) -> Row:
+    if node.deleting:
+        left = len(world.by_node.get(node.name, ()))
+        message = f"it is to be removed; waits until the {left} servers on it are gone"
+        return Type.SCHEDULABLE, "False", Reason.DELETING, message
     if node.spec.cordoned:
         return Type.SCHEDULABLE, "False", Reason.CORDONED, "ends with scheduling.mode Enabled"
     if node.fence.phase is not FencePhase.OK:

@@ -16,8 +16,13 @@ HOST_REASONS = frozenset(
 )
 """Setbacks that are the host's fault, not the server's."""
 
-FORGET_AFTER = timedelta(minutes=10)
-"""A setback this long after the one before is the first of a new row."""
+FORGET_AFTER = timedelta(minutes=2)
+"""A server that ran this long before its next setback begins a new row."""
+
+AT_ONCE = 2
+"""Setbacks in a row after which it is started without delay: in place, then elsewhere."""
+FIRST_DELAY, LONGEST_DELAY = timedelta(seconds=10), timedelta(minutes=5)
+"""Then it waits, twice as long each time."""
 
 WAVE_LIMIT = timedelta(seconds=30)
 """How long servers of higher priority may hold up the rest."""
@@ -28,24 +33,30 @@ def setback(server: Server, node: str, reason: str, now: datetime) -> Setback:
     before = server.status.setback
     count = 1
     if before is not None and reason not in HOST_REASONS and before.reason not in HOST_REASONS:
-        count = before.count + 1 if now - before.at < FORGET_AFTER else 1
+        ran_since = retry_at(before) or before.at
+        count = before.count + 1 if now - ran_since < FORGET_AFTER else 1
     return Setback(server.placement.epoch, node, reason, now, count)
 
 
 def retry_at(last: Setback | None) -> datetime | None:
     """When the next start is due: at once in place, at once elsewhere, then ever later."""
-    if last is None or last.count <= 2 or last.reason in HOST_REASONS:
+    if last is None or last.count <= AT_ONCE or last.reason in HOST_REASONS:
         return None
-    return last.at + timedelta(seconds=min(10 * 2 ** (last.count - 3), 300))
+    doublings = min(last.count - AT_ONCE - 1, 20)
+    return last.at + min(FIRST_DELAY * (1 << doublings), LONGEST_DELAY)
 
 
 def completed(server: Server) -> bool:
-    """Whether the guest ended by itself, and its run policy says that this was it."""
+    """Whether the guest ended by itself, and its run policy says that this was it.
+
+    Only its last incarnation counts: one that was started since is not to be stopped for it.
+    """
     last = server.status.setback
     return (
         server.spec.run_policy is RunPolicy.RERUN_ON_FAILURE
         and last is not None
         and last.reason == Reason.GUEST_SHUTDOWN
+        and last.epoch == server.placement.epoch
     )
 
 
@@ -58,11 +69,14 @@ def only_node(server: Server) -> str | None:
 
 
 def home(server: Server) -> str | None:
-    """The host to restart in place on: the first time that the server, not its host, failed."""
+    """The host to restart in place on: the first time that the server, not its host, failed.
+
+    A guest that powered off by itself says nothing against its host, however often it does.
+    """
     last = server.status.setback
-    if last is None or last.reason in HOST_REASONS or last.count > 1:
+    if last is None or last.reason in HOST_REASONS:
         return None
-    return last.node
+    return last.node if last.count == 1 or last.reason == Reason.GUEST_SHUTDOWN else None
 
 
 def avoid(server: Server) -> str | None:

@@ -1,12 +1,18 @@
 """Where a server is, in the words that people read."""
 
+from dataclasses import replace
+
 from respawn.decide import liveness, recovery
 from respawn.decide.case import Case, Wish
 from respawn.decide.conditions import Situation
-from respawn.model.conditions import Reason
-from respawn.model.node import Node
+from respawn.model.conditions import Reason, known
+from respawn.model.endings import ending
+from respawn.model.node import Node, ServerReport
 from respawn.model.placement import Phase
 from respawn.model.server import RunPolicy, Server
+
+OUT_OF_REACH = frozenset({liveness.State.API_LOST, liveness.State.CUT_OFF})
+"""States of a host that may well run its servers, but takes no orders."""
 
 
 def revoked(case: Case, node: str) -> Situation:
@@ -15,23 +21,41 @@ def revoked(case: Case, node: str) -> Situation:
     if case.wish is Wish.DELETE:
         return deleting(case)
     if case.wish is Wish.STOP:
-        message = f"waits until its end on {node} is proven"
+        message = _while_revoked(case, f"is shut down on {node}; off once its end there is proven")
         return Situation("Stopping", Reason.STOPPING, message, Phase.REVOKED, node)
     last = server.status.setback
     if last is None or last.epoch != server.placement.epoch:
         message = f"starts again once its end on {node} is proven"
         return Situation("Restarting", Reason.RESTARTING, message, Phase.REVOKED, node)
-    message = f"{last.reason} on {node}; starts again once its end there is proven"
+    message = f"{ending(last.reason)} on {node}; starts again once its end there is proven"
     return Situation("Recovering", last.reason, message, Phase.REVOKED, node)
+
+
+def _while_revoked(case: Case, otherwise: str) -> str:
+    """Who is being waited for, when it is an agent that does not answer."""
+    node = case.node
+    if node is None or liveness.verdict(case.world, node, case.now).state not in OUT_OF_REACH:
+        return otherwise
+    return f"waits for the agent of {node.name}, which is down or cut off, or for its fence"
 
 
 def starting(case: Case, node: Node) -> Situation:
     """Placed, and not yet seen running."""
     state = liveness.verdict(case.world, node, case.now).state
-    if state in (liveness.State.API_LOST, liveness.State.CUT_OFF):
+    if state in OUT_OF_REACH:
         message = f"waits for the agent of {node.name}, which is down or cut off"
         return here(case, "Starting", Reason.AGENT_DOWN, message)
     return here(case, "Starting", Reason.STARTING, starting_on(node.name))
+
+
+def paused(case: Case, report: ServerReport) -> Situation:
+    """By its agent, because contact was lost; or by a person."""
+    node = case.server.placement.node
+    reason = known(report.reason, Reason.PAUSED)
+    message = f"{node} has lost contact; it runs on as soon as contact is back"
+    if reason is Reason.SUSPENDED:
+        message = f"somebody suspended its domain on {node}; virsh resume lets it run on"
+    return replace(here(case, "Paused", reason, message), report=report)
 
 
 def starting_on(node: str) -> str:
@@ -59,14 +83,22 @@ def deleting(case: Case) -> Situation:
     phase = case.server.placement.phase
     kept = Phase.REVOKED if phase is Phase.PLACED else phase
     message = "waits until it has ended, then its images go to the trash"
+    if phase is Phase.REVOKED:
+        message = _while_revoked(case, message)
     return Situation("Deleting", Reason.DELETING, message, kept, case.server.placement.node)
+
+
+_COMPLETED = (
+    "its guest has powered itself off; to start it again set runPolicy to Always, or to Halted and "
+    "back to RerunOnFailure"
+)
 
 
 def at_rest(case: Case) -> Situation:
     """Not running, and rightly so."""
     halted = case.server.spec.run_policy is RunPolicy.HALTED
     reason = Reason.HALTED if halted else Reason.COMPLETED
-    message = "runPolicy is Halted" if halted else "its guest has powered off by itself"
+    message = "runPolicy is Halted" if halted else _COMPLETED
     return Situation("Halted" if halted else "Completed", reason, message, Phase.FREE, ready=True)
 
 

@@ -9,6 +9,7 @@ from respawn.decide.conditions import Situation
 from respawn.model.actions import Decision, Delete, EnsureDisks, Place, Protect
 from respawn.model.base import Key, Kind
 from respawn.model.conditions import Reason
+from respawn.model.endings import ending
 from respawn.model.placement import Phase
 from respawn.model.server import Server
 
@@ -105,9 +106,9 @@ def _no_room(case: Case, target: placement.Choice) -> Decision:
     reason = Reason.NO_HOST_FITS if alone is None else Reason.WAITING_FOR_OWN_HOST
     if target.only_busy:
         reason = Reason.STARTING_ELSEWHERE_BUSY
-    message = target.message
+    message = f"no host fits: {target.message}"
     if alone is not None:
-        message = f"recovery is None: waits until {alone} is back ({message})"
+        message = f"recovery.mode is None: waits until {alone} is back ({target.message})"
     step = set_free(case, "there is no host for it now")
     s = situations.waiting(case, reason, message)
     awaits = tuple(Key(Kind.NODE, name) for name in sorted(case.world.nodes))
@@ -133,10 +134,9 @@ def _wave(case: Case, first: Server) -> Decision:
 def _back_off(case: Case, seconds: float) -> Decision:
     last = case.server.status.setback
     assert last is not None
-    message = (
-        f"it failed {last.count} times in a row, last {last.reason} on {last.node}; tries again"
-    )
+    times = f"it ended {last.count} times in a row, at last on {last.node}"
     step = set_free(case, "the next start is not due yet")
     due = recovery.retry_at(last)
-    s = situations.waiting(case, Reason.BACK_OFF, f"{message} at {due:%H:%M:%S}Z")
+    message = f"{times}: {ending(last.reason)}; starts again at {due:%H:%M:%S}Z"
+    s = situations.waiting(case, Reason.BACK_OFF, message)
     return case.do(step, s, next_check=case.now.mono + seconds)

@@ -42,6 +42,7 @@ class Type(StrEnum):
     RUNNING = "Running"
     GUEST_READY = "GuestReady"
     RECOVERING = "Recovering"
+    RESTART_REQUIRED = "RestartRequired"
     # Node
     AGENT_ALIVE = "AgentAlive"
     STORAGE_REACHABLE = "StorageReachable"
@@ -89,7 +90,9 @@ class Reason(StrEnum):
     # running
     STARTING = "Starting"
     RUNNING = "Running"
+    SPEC_CHANGED = "SpecChanged"
     PAUSED = "Paused"
+    SUSPENDED = "Suspended"
     STOPPING = "Stopping"
     HALTED = "Halted"
     COMPLETED = "Completed"
@@ -102,6 +105,7 @@ class Reason(StrEnum):
     GUEST_PANICKED = "GuestPanicked"
     GUEST_SHUTDOWN = "GuestShutdown"
     START_FAILED = "StartFailed"
+    DESTROYED = "Destroyed"
     VANISHED = "Vanished"
     HOST_LOST = "HostLost"
     HOST_REBOOTED = "HostRebooted"

@@ -135,6 +135,8 @@ class HostView:
     """(UID, epoch) -> creates that failed."""
     shutdowns: Mapping[tuple[str, int], float] = field(default_factory=dict)
     """(UID, epoch) -> when its orderly shutdown began (this host's monotonic clock)."""
+    presses: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    """(UID, epoch) -> when its guest was last asked to power off."""
     contact: Contact = Contact(0.0, 0.0)
     capacity: Capacity = field(default_factory=Capacity)
     storage_failing: bool = False

@@ -9,7 +9,9 @@ from respawn.model.conditions import Condition
 from respawn.model.placement import UNPLACED, Phase, Placement
 
 FINALIZER = "respawn.dev/protect"
-"""On servers until their images are trashed, on nodes until nothing can run there."""
+"""On servers and golden images until their images are trashed, on nodes until nothing can run
+there, on pools until nothing is in them.
+"""
 
 
 class RunPolicy(StrEnum):
@@ -94,12 +96,17 @@ class DiskHardware:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """Virtual hardware: fixed at the first start, the same through restarts and failovers."""
+    """Virtual hardware: fixed at the first start, the same through restarts and failovers; only
+    cores and memory follow the spec.
+    """
 
     machine: str
     cpu_model: str
     nics: tuple[NicHardware, ...] = ()
     disks: tuple[DiskHardware, ...] = ()
+    cores: int = 0
+    """Of the last start, as is `memory` (bytes); 0 before any is known."""
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

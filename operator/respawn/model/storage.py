@@ -8,6 +8,15 @@ from respawn.model.node import Form
 from respawn.model.placement import Locker, entity_ip
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Kept:
+    """The RBD image of a disk whose server is gone (deletion.policy Retain)."""
+
+    image: str
+    server: str
+    """Namespace and name of that server, as `customer-a/web-1`; empty if nobody knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """A StoragePool: a Ceph pool. All pools of one Respawn live in one Ceph cluster."""
@@ -25,10 +34,14 @@ class Pool:
     total: int = 0
     """Bytes it can hold, as last told in its status."""
     used: int = 0
+    kept: tuple[Kept, ...] = ()
+    """Images of disks of servers that are gone, as last told in its status."""
     conditions: tuple[Condition, ...] = ()
     observed_generation: int = -1
     resource_version: str = ""
     generation: int = 1
+    deleting: bool = False
+    protected_by_us: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,7 @@ class Image:
     conditions: tuple[Condition, ...] = ()
     observed_generation: int = -1
     deleting: bool = False
+    protected_by_us: bool = False
 
     @property
     def rbd_name(self) -> str:

@@ -1,10 +1,10 @@
 """Pools as a whole, and the golden images in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from respawn.model.storage import Image, Pool
+from respawn.model.storage import Image, Kept, Pool
 
 Progress = Callable[[int, int | None], None]
 """Bytes read so far, and of how many, if that is known."""
@@ -23,6 +23,16 @@ class Library(Protocol):
 
     async def usage(self, pool: Pool) -> Usage:
         """How full it is; an answer at all means that it can be used. Raises Refused."""
+        ...
+
+    async def kept(self, pool: Pool, uids: Collection[str]) -> tuple[Kept, ...]:
+        """Images of servers' disks in it whose server's UID is none of `uids`."""
+        ...
+
+    async def remove_image(self, image: Image, pool: Pool) -> None:
+        """Move a golden image to the RBD trash; what was cloned from it stays whole. Gone already
+        is done. Raises Conflict while it is being imported.
+        """
         ...
 
     async def import_image(self, image: Image, pool: Pool, progress: Progress) -> int:

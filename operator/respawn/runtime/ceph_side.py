@@ -5,6 +5,7 @@ in use when its Secret goes away: a fence must not fail for that.
 """
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 from respawn.adapters.ceph.access import Access
@@ -14,7 +15,7 @@ from respawn.adapters.ceph.images import CephImages
 from respawn.adapters.ceph.sources import FileSource, HTTPSource, RBDSource, Source
 from respawn.model.conditions import Reason
 from respawn.model.sight import Beat
-from respawn.model.storage import Image, Origin, Pool
+from respawn.model.storage import Image, Kept, Origin, Pool
 from respawn.ports.errors import Refused, Unavailable
 from respawn.ports.library import Progress, Usage
 
@@ -68,6 +69,14 @@ class CephSide:
         """Import it unless it is there, verified."""
         source = source_of(image.origin)
         return await self.images.import_image(image, pool, source, image.checksum, progress)
+
+    async def remove_image(self, image: Image, pool: Pool) -> None:
+        """Move a golden image to the trash."""
+        await self.images.remove_image(image, pool)
+
+    async def kept(self, pool: Pool, uids: Collection[str]) -> tuple[Kept, ...]:
+        """Images of disks whose server is none of `uids`."""
+        return await self.images.kept(pool, uids)
 
     async def close(self) -> None:
         """Give the connections up."""

@@ -27,7 +27,11 @@ TELL_EVERY = 10.0
 
 
 class ImageWriter(Protocol):
-    """What writes an image's status."""
+    """What writes an image's status, and its finalizer."""
+
+    async def protect_image(self, read: Image, on: bool) -> Image | None:
+        """None: the object is gone with it. Raises Conflict, NotFound, Unavailable."""
+        ...
 
     async def write_image(self, read: Image, image: Image) -> Image:
         """Raises Conflict, NotFound, Unavailable."""
@@ -72,11 +76,17 @@ class ImageKeeper:
         for uid, task in list(self._tasks.items()):
             if task.done():
                 del self._tasks[uid]
-            elif not self._store.me.leader or uid not in self._store.images:
+            elif not self._store.me.leader or not _is_wanted(self._store.images.get(uid)):
                 task.cancel()
 
     async def _tend(self, image: Image) -> None:
         pool, now = self._store.pools.get(image.pool), self._clock.now()
+        if image.deleting:
+            await self._let_go(image, pool)
+            return
+        if not image.protected_by_us:
+            await self._protect(image, on=True)
+            return
         size = self._sizes.get(image.uid)
         if size is not None and pool is not None and not image.ready:
             await self._write(image, decide.imported(image, pool, size, now.wall))
@@ -98,6 +108,29 @@ class ImageKeeper:
             return None
         same = failure.generation == image.generation and failure.pool.fsid == pool.fsid
         return failure.trouble if same else None
+
+    async def _let_go(self, image: Image, pool: Pool | None) -> None:
+        if not image.protected_by_us or image.uid in self._tasks:
+            return
+        try:
+            # safety: S10, the user deleted it; to the trash, where clones still find it.
+            if pool is not None:
+                await self._library.remove_image(image, pool)
+        except PortError as error:
+            log.info("ServerImage %s cannot be removed yet: %s", image.name, error)
+            return
+        await self._protect(image, on=False)
+
+    async def _protect(self, image: Image, *, on: bool) -> None:
+        try:
+            written = await self._writer.protect_image(image, on)
+        except PortError as error:
+            log.info("finalizer of ServerImage %s not written: %s", image.name, error)
+            return
+        if written is None:
+            self._store.drop_image(image.uid)
+        else:
+            self._store.put_image(written)
 
     async def _write(self, image: Image, wanted: Image) -> None:
         try:
@@ -131,3 +164,7 @@ class ImageKeeper:
                 log.info("ServerImage %s: %d%s bytes", image.name, done, whole)
 
         return progress
+
+
+def _is_wanted(image: Image | None) -> bool:
+    return image is not None and not image.deleting

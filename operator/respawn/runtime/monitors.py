@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from respawn.decide import liveness
-from respawn.model.node import Node
+from respawn.model.node import FencePhase, Node
 from respawn.model.placement import entity_ip
 from respawn.model.sight import Beat, Sight
 from respawn.ports.clock import Clock
@@ -77,7 +77,9 @@ class Monitors:
         """Hearts every half beat and suspects at each pace; Leases only when the watch is quiet."""
         sight = self._store.sights.get(node.name, Sight())
         pulse = sight.heart if what == "heart" else sight.lease
-        if pulse.read_at is None or node.name in self._store.uneasy:
+        # A host whose fence stands is in no hurry: what it says next comes with its Node.
+        in_doubt = node.name in self._store.uneasy and node.fence.phase is FencePhase.OK
+        if pulse.read_at is None or in_doubt:
             return True
         timings = liveness.timings_for(self._store.world(), node)
         often = timings.heartbeat / 2 if what == "heart" else 1.25 * timings.lease_renew

@@ -7,9 +7,11 @@ and standby both keep the keys, so that whoever leads can reach Ceph; the leader
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 from respawn.decide import library as decide
+from respawn.decide.library import PoolLook
 from respawn.model.conditions import Reason
 from respawn.model.storage import Pool
 from respawn.model.world import Trouble
@@ -27,7 +29,11 @@ MOMENT = 0.25
 
 
 class PoolWriter(Protocol):
-    """What writes a pool's status."""
+    """What writes a pool's status, and its finalizer."""
+
+    async def protect_pool(self, read: Pool, on: bool) -> Pool | None:
+        """None: the object is gone with it. Raises Conflict, NotFound, Unavailable."""
+        ...
 
     async def write_pool(self, read: Pool, pool: Pool) -> Pool:
         """Raises Conflict, NotFound, Unavailable."""
@@ -68,34 +74,57 @@ class PoolKeeper:
 
     async def _tend(self, pool: Pool) -> None:
         try:
-            trouble, usage = await self._look(pool)
+            look = await self._look(pool)
         except PortError as unknown:
             log.info("StoragePool %s: %s", pool.name, unknown)
             return
-        wanted = decide.pool(pool, trouble, usage, self._clock.now().wall)
-        if wanted is None or not self._store.me.leader:
+        if not self._store.me.leader:
             return
         try:
-            self._store.put_pool(await self._writer.write_pool(pool, wanted))
+            await self._keep(pool, look)
         except PortError as error:
-            log.info("status of StoragePool %s not written: %s", pool.name, error)
+            log.info("StoragePool %s not written: %s", pool.name, error)
 
-    async def _look(self, pool: Pool) -> tuple[Trouble | None, tuple[int, int] | None]:
-        """What is wrong with it, or how full it is. Raises Unavailable while that is unknown."""
+    async def _keep(self, pool: Pool, look: PoolLook) -> None:
+        contents = decide.contents(self._store.world(), pool)
+        if not pool.deleting and not pool.protected_by_us:
+            await self._protect(pool, on=True)
+            return
+        wanted = decide.pool(pool, replace(look, contents=contents), self._clock.now().wall)
+        if wanted is not None:
+            self._store.put_pool(await self._writer.write_pool(pool, wanted))
+        elif pool.deleting and pool.protected_by_us and not contents:
+            # safety: while there are disks in it, the way to them, and to their fence, must not be
+            # forgotten. It is not Ready since it is to be deleted, so nobody makes new ones.
+            await self._protect(pool, on=False)
+
+    async def _protect(self, pool: Pool, *, on: bool) -> None:
+        written = await self._writer.protect_pool(pool, on)
+        if written is None:
+            self._store.drop_pool(pool.name)
+        else:
+            self._store.put_pool(written)
+
+    async def _look(self, pool: Pool) -> PoolLook:
+        """What is wrong with it, or how full it is and which disks in it were retained. Raises
+        Unavailable while that is unknown.
+        """
         now = self._clock.now().mono
         try:
             self._learn(pool, await self._key(pool))
         except (NotFound, Refused) as error:
-            return Trouble(Reason.CREDENTIALS_MISSING, str(error), now), None
+            return PoolLook(Trouble(Reason.CREDENTIALS_MISSING, str(error), now))
         try:
             usage = await self._library.usage(pool)
+            uids, leads = frozenset(self._store.servers), self._store.me.leader
+            kept = await self._library.kept(pool, uids) if leads else None
         except Refused as refused:
-            return Trouble(refused.reason, str(refused), now), None
+            return PoolLook(Trouble(refused.reason, str(refused), now))
         except PortError as error:
             self._failures[pool.name] = self._failures.get(pool.name, 0) + 1
             # One lost answer is nothing that users should hear of.
             if self._failures[pool.name] < 2 and pool.ready:
                 raise Unavailable(str(error)) from error
-            return Trouble(Reason.UNREACHABLE, f"Ceph does not answer: {error}", now), None
+            return PoolLook(Trouble(Reason.UNREACHABLE, f"Ceph does not answer: {error}", now))
         self._failures.pop(pool.name, None)
-        return None, (usage.total, usage.used)
+        return PoolLook(usage=(usage.total, usage.used), kept=kept)

@@ -269,7 +269,8 @@ def _usable(node: Node) -> Node:
 def _source(image: str | None, world: World) -> Image | None:
     if image is None:
         return None
-    found = next((i for i in world.images.values() if i.name == image), None)
+    named = (i for i in world.images.values() if i.name == image and not i.deleting)
+    found = next(named, None)
     if found is None or not found.ready:
         raise Outdated(f"there is no ServerImage {image} that is Ready")
     return found

@@ -81,13 +81,22 @@ class StatusKeeper:
     async def _columns(self) -> None:
         world, written = self._store.world(), 0
         for node in list(self._store.nodes.values()):
-            busy = node.name in self._store.uneasy or node.fence.phase is not FencePhase.OK
+            busy = self._is_busy(world, node)
             if busy or self._aside.columns.get(node.name) == columns(world, node):
                 continue
             await self._write_columns(node)
             written += 1
             if written >= AT_ONCE:
                 return
+
+    def _is_busy(self, world: World, node: Node) -> bool:
+        """Whether somebody may be about to write its fence: that write must not meet ours.
+
+        Once a fenced host is empty, nobody hurries any more, and it should not be said to be full.
+        """
+        if node.fence.phase is FencePhase.FENCED:
+            return bool(world.by_node.get(node.name))
+        return node.fence.phase is not FencePhase.OK or node.name in self._store.uneasy
 
     async def _write_columns(self, node: Node) -> None:
         """The fence and the conditions as they are; the columns travel with every such write."""

@@ -95,6 +95,8 @@ class Store:
             self.trouble.pop(str(Key(Kind.SERVER, uid)), None)
             self.nonced.pop(uid, None)
             self.changed(Key(Kind.SERVER, uid))
+            for pool in sorted({disk.pool for disk in before.spec.disks}):
+                self.pool_changed(pool)
 
     def put_node(self, node: Node) -> None:
         """A node as read, watched or written; an older reading changes nothing."""

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+from tests.simulation.hosts import SimHost
 from tests.simulation.lab import Lab
 from tests.simulation.libvirt import FakeLibvirt
-from tests.simulation.machines import SimHost, SimOperator
 from tests.simulation.net import Gate, Process
+from tests.simulation.operators import SimOperator
 
 from respawn.model.node import FencePhase
 from respawn.model.placement import Phase

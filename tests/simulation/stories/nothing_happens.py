@@ -73,6 +73,25 @@ async def brake_holds_when_too_many_fail_at_once(lab: Lab) -> None:
 
 
 @story()
+async def last_to_be_heard_after_a_switch_is_not_the_dead_one(lab: Lab) -> None:
+    """Every host is cut off for long; they come back one by one, and none of them is fenced."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-3",))
+    for host in lab.hosts:
+        lab.cut(host)
+    await lab.rest(40)
+    held = find(lab.node("host-3").conditions, Type.READY)
+    assert held is not None and held.reason == Reason.TOO_MANY_HOSTS
+    for host in lab.hosts:
+        lab.heal(host)
+        await lab.rest(3)
+    await lab.until(lambda: lab.runs(uid), 20, "runs on")
+    assert epochs(lab, uid) == [1]
+    assert all(lab.node(n).fence.generation == 0 for n in lab.hosts)
+    await lab.rest(10)
+    await recovers_elsewhere(lab, uid)
+
+
+@story()
 async def operator_cut_off_doubts_itself(lab: Lab) -> None:
     """The operator loses both planes: it condemns nobody when it is back."""
     (uid,) = await running(lab, "web-1")

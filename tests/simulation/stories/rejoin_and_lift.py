@@ -121,7 +121,7 @@ async def registration_of_a_former_boot_lands_late(lab: Lab) -> None:
     agent = lab.hosts["host-1"].agent
     assert agent is not None
     agent.state.storage_failing = True
-    agent._reporting.set()
+    agent.reporting.due.set()
     await lab.rest(0.1)
     del lab.net.holds[("agent-host-1", "write_host")]
     lab.power_off("host-1")

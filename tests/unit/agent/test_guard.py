@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from tests.simulation.hosts import SimJournal
 from tests.simulation.loop import run
-from tests.simulation.machines import SimJournal
 from tests.unit.decide.agent.builders import ME, UID
 from tests.unit.decide.builders import node, placed, server
 

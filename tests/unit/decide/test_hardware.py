@@ -33,6 +33,14 @@ def test_what_is_added_gets_a_slot_of_its_own() -> None:
     assert len(set(slots)) == 4 and second.nics == first.nics and second.disks[:1] == first.disks
 
 
+def test_cores_and_memory_follow_the_spec_at_each_start() -> None:
+    it = server(spec={"cores": 1, "memory": GIB})
+    started = replace(it, status=replace(it.status, hardware=hardware.for_start(it, node())))
+    larger = replace(started, spec=replace(it.spec, cores=2, memory=2 * GIB))
+    again = hardware.for_start(larger, node())
+    assert (again.cores, again.memory) == (2, 2 * GIB)
+
+
 def test_servers_differ() -> None:
     one, two = (hardware.mac(uid, NICS[0]) for uid in ("uid-1", "uid-2"))
     assert one != two and int(one[:2], 16) % 2 == 0, "unicast"

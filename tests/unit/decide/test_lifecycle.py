@@ -266,8 +266,11 @@ def test_in_place_then_elsewhere_then_backing_off(count, ago, node_or_wait) -> N
     [
         (None, Reason.QEMU_DIED, 1),
         (setback(1), Reason.QEMU_DIED, 2),
-        (setback(3, ago=599), Reason.QEMU_DIED, 4),
-        (setback(3, ago=601), Reason.QEMU_DIED, 1),
+        (setback(1, ago=119), Reason.QEMU_DIED, 2),
+        (setback(1, ago=121), Reason.QEMU_DIED, 1),
+        # the time it waited for its start is not time it ran
+        (setback(3, ago=129), Reason.QEMU_DIED, 4),
+        (setback(3, ago=131), Reason.QEMU_DIED, 1),
         (setback(3, Reason.HOST_LOST), Reason.QEMU_DIED, 1),
     ],
 )
@@ -299,6 +302,18 @@ def test_a_guest_that_powers_off_has_completed_under_rerun_on_failure() -> None:
     assert not isinstance(resting.step, actions.Place)
 
 
+def test_what_runs_is_not_stopped_for_how_an_earlier_instance_ended() -> None:
+    before = setback(1, Reason.GUEST_SHUTDOWN)
+    it = server(placement=placed(2), spec=RERUN, status={"setback": before})
+    assert case.wish_of(it) is case.Wish.RUN
+
+
+def test_a_guest_that_powers_off_again_and_again_backs_off_where_it_is() -> None:
+    off = setback(3, Reason.GUEST_SHUTDOWN, ago=11)
+    found = decision(server(placement=revoked(), status={"setback": off}), ENDED)
+    assert isinstance(found.step, actions.Place) and found.step.node == "host-1"
+
+
 def test_halting_forgets_the_setback() -> None:
     it = server(placement=FREE, spec=HALTED, status={"setback": setback(5)})
     assert decision(it).outlook.clear_setback
@@ -322,6 +337,26 @@ def test_trouble_never_stops_a_revocation() -> None:
     it = server(placement=placed())
     found = decision(it, sights={"host-1": DEAD}, trouble=trouble)
     assert isinstance(found.step, actions.Revoke)
+
+
+@pytest.mark.parametrize(
+    ("more", "usually"), [({"spec": HALTED}, "is shut down"), ({"deleting": True}, "waits until")]
+)
+def test_a_stop_that_waits_for_an_agent_says_so(more, usually: str) -> None:
+    it = server(placement=revoked(), **more)
+    for lease, word in ((0.0, usually), (60.0, "waits for the agent of host-1")):
+        ready = find(
+            decision(it, sights={"host-1": sight(lease, 0)}).outlook.conditions, Type.READY
+        )
+        assert ready is not None and ready.message.startswith(word)
+
+
+@pytest.mark.parametrize(("ready", "status"), [(True, "True"), (False, "False"), (None, "Unknown")])
+def test_what_the_guest_tells_never_delays_ready(ready, status: str) -> None:
+    told = decision(server(placement=placed()), replace(RUNS, guest_ready=ready))
+    guest = find(told.outlook.conditions, Type.GUEST_READY)
+    assert guest is not None and guest.status == status
+    assert is_true(told.outlook.conditions, Type.READY)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ def said(answer: Answer, ago: float = 1.0, boot: str | None = "boot-1") -> dict[
         (sight(0, 8), State.STORAGE_DOUBT),
         (sight(0, 600), State.STORAGE_DOUBT),
         (sight(4, 4), State.SUSPECT),
-        (sight(9, 4), State.API_LOST),
+        (sight(9, 3.9), State.API_LOST),
+        (sight(3.9, 9), State.STORAGE_DOUBT),
+        (sight(9, 4), State.SUSPECT),  # on its way: not an agent that is down
+        (sight(4, 9), State.SUSPECT),
         (sight(9, 9), State.SUSPECT),
         (sight(9, 9, **said(Answer.SILENCE)), State.DEAD),
         (sight(9, 9, **said(Answer.SILENCE, ago=8)), State.SUSPECT),

@@ -1,7 +1,7 @@
 """Pools, images and statuses as the leader keeps them; the standby only looks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +17,8 @@ from respawn.model.conditions import Condition, Reason, Type, find, is_true
 from respawn.model.node import Capacity, Fence, HostStatus, Node
 from respawn.model.placement import Phase, Placement
 from respawn.model.policy import FAST, Policy
-from respawn.model.server import Server, ServerSpec, ServerStatus
-from respawn.model.storage import Image, Pool
+from respawn.model.server import Disk, DiskStatus, Server, ServerSpec, ServerStatus
+from respawn.model.storage import Image, Kept, Pool
 from respawn.ports.errors import Conflict, NotFound, PortError, Refused, Unavailable
 from respawn.ports.library import Progress, Usage
 from respawn.runtime.feed import Feed, Misfit
@@ -29,8 +29,11 @@ from respawn.runtime.status_keeper import StatusKeeper
 from respawn.runtime.store import Store
 
 START = datetime(2026, 1, 31, 8, 30, tzinfo=UTC)
-POOL = Pool("ceph", fsid="f", pool="vms", client="respawn", ready=False, resource_version="1")
-IMAGE = Image("i", "lab-guest", pool="ceph", resource_version="1")
+POOL = Pool(
+    "ceph", fsid="f", pool="vms", client="respawn", ready=False, resource_version="1",
+    protected_by_us=True,
+)  # fmt: skip
+IMAGE = Image("i", "lab-guest", pool="ceph", resource_version="1", protected_by_us=True)
 
 
 class Clock:
@@ -65,6 +68,18 @@ class Api:
     async def write_pool(self, read: Pool, pool: Pool) -> Pool:
         return self._write(pool)
 
+    async def protect_pool(self, read: Pool, on: bool) -> Pool | None:
+        return self._protect(read, on)
+
+    async def protect_image(self, read: Image, on: bool) -> Image | None:
+        return self._protect(read, on)
+
+    def _protect(self, read: Any, on: bool) -> Any:
+        if not on:
+            return None
+        version = str(int(read.resource_version) + 1)
+        return replace(read, protected_by_us=True, resource_version=version)
+
     async def write_image(self, read: Image, image: Image) -> Image:
         return self._write(image)
 
@@ -90,6 +105,9 @@ class Ceph:
         self.usage_error: PortError | None = None
         self.import_error: PortError | None = None
         self.imports = 0
+        self.orphans: tuple[Kept, ...] = ()
+        self.removed: list[str] = []
+        self.remove_error: PortError | None = None
         self.go_on = asyncio.Event()
         self.broken_off = False
 
@@ -103,6 +121,14 @@ class Ceph:
         if self.usage_error is not None:
             raise self.usage_error
         return Usage(100 << 20, 10)
+
+    async def kept(self, pool: Pool, uids: Collection[str]) -> tuple[Kept, ...]:
+        return tuple(kept for kept in self.orphans if kept.image[3:] not in uids)
+
+    async def remove_image(self, image: Image, pool: Pool) -> None:
+        if self.remove_error is not None:
+            raise self.remove_error
+        self.removed.append(image.name)
 
     async def import_image(self, image: Image, pool: Pool, progress: Progress) -> int:
         self.imports += 1
@@ -249,7 +275,70 @@ def test_the_standby_learns_the_key_writes_nothing_and_writes_once_it_leads() ->
     run(World.pools, scenario)
 
 
+WITH_A_DISK = Server(
+    "u", "customer-a", "web-1", resource_version="1",
+    spec=ServerSpec(disks=(Disk("root", "ceph", 1),)),
+    status=ServerStatus(disks=(DiskStatus("root", "ceph", "vs-u", 1),)),
+)  # fmt: skip
+
+
+def test_a_pool_outlives_what_is_in_it() -> None:
+    async def scenario(world: World) -> None:
+        world.store.put_server(WITH_A_DISK)
+        world.store.put_pool(replace(POOL, protected_by_us=False))
+        await until(lambda: world.store.pools["ceph"].ready)
+        pool = world.store.pools["ceph"]
+        assert pool.protected_by_us
+        version = str(int(pool.resource_version) + 1)
+        world.store.put_pool(replace(pool, deleting=True, resource_version=version))
+        await until(lambda: why(world.store.pools["ceph"]) == ("False", Reason.DELETING))
+        ready = find(world.store.pools["ceph"].conditions, Type.READY)
+        assert ready is not None and "VirtualServer customer-a/web-1" in ready.message
+        await rounds()
+        assert world.ceph.keys
+        world.store.drop_server("u")
+        await until(lambda: "ceph" not in world.store.pools)
+
+    run(World.pools, scenario)
+
+
+def test_disks_that_outlive_their_server_are_listed() -> None:
+    async def scenario(world: World) -> None:
+        world.store.put_server(WITH_A_DISK)
+        world.ceph.orphans = (Kept("vs-u", "customer-a/web-1"),)
+        world.store.put_pool(POOL)
+        await until(lambda: world.store.pools["ceph"].ready)
+        assert world.store.pools["ceph"].kept == ()
+        world.store.drop_server("u")
+        await until(lambda: world.store.pools["ceph"].kept == world.ceph.orphans)
+        written = len(world.api.written)
+        await rounds()
+        assert len(world.api.written) == written
+
+    run(World.pools, scenario)
+
+
 # Images.
+
+
+def test_a_golden_image_goes_to_the_trash_before_its_object_goes() -> None:
+    async def scenario(world: World) -> None:
+        world.ceph.go_on.set()
+        world.store.put_pool(READY_POOL)
+        world.store.put_image(replace(IMAGE, protected_by_us=False))
+        await until(lambda: image(world).ready)
+        assert image(world).protected_by_us
+        world.ceph.remove_error = Unavailable("no answer")
+        version = str(int(image(world).resource_version) + 1)
+        world.store.put_image(replace(image(world), deleting=True, resource_version=version))
+        await rounds()
+        assert image(world).protected_by_us
+        world.ceph.remove_error = None
+        await until(lambda: not world.store.images)
+        assert world.ceph.removed == ["lab-guest"]
+
+    run(World.images, scenario)
+
 
 READY_POOL = replace(POOL, ready=True)
 

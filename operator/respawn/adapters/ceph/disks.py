@@ -36,6 +36,7 @@ class Wanted:
     size: int
     owner: str
     golden: Image | None = None
+    server: str = ""
 
 
 def ensure(handle: Handle, pool: str, wanted: Wanted) -> int:
@@ -47,7 +48,7 @@ def ensure(handle: Handle, pool: str, wanted: Wanted) -> int:
     if _ours(ioctx, wanted) or not _created(ioctx, wanted):
         return _grow(handle, ioctx, wanted)
     size = _grow(handle, ioctx, wanted)
-    marks.write(ioctx, wanted.name, {marks.OWNER: wanted.owner})
+    marks.write(ioctx, wanted.name, {marks.OWNER: wanted.owner, marks.SERVER: wanted.server})
     return size
 
 
@@ -149,7 +150,7 @@ def trash(ioctx: rados.Ioctx, name: str, owner: str) -> None:
     if mark == owner:
         # safety: ours by its mark. RBD itself refuses while anybody has it open.
         _make_idle(ioctx, name)
-        _move_to_trash(ioctx, name)
+        move_to_trash(ioctx, name)
     else:
         _clear_away(ioctx, name, owner)
 
@@ -165,7 +166,7 @@ def _clear_away(ioctx: rados.Ioctx, name: str, owner: str) -> None:
         _make_idle(ioctx, name)
     # safety: it has our name, which holds a random UID, no owner of its own, not one byte of data,
     # and nobody has it open: it is what a creation of ours left when it broke off.
-    _move_to_trash(ioctx, name)
+    move_to_trash(ioctx, name)
 
 
 def _refuse_foreign(ioctx: rados.Ioctx, name: str, owner: str, mark: str | None) -> None:
@@ -200,7 +201,8 @@ def _has_data(image: rbd.Image) -> bool:
     return bool(extents)
 
 
-def _move_to_trash(ioctx: rados.Ioctx, name: str) -> None:
+def move_to_trash(ioctx: rados.Ioctx, name: str) -> None:
+    """Gone already is done. Raises Refused: somebody has it open."""
     try:
         rbd.RBD().trash_move(ioctx, name, 0)
     except rbd.ImageNotFound:

@@ -1,7 +1,7 @@
 """RBD images: the disks, who has them open, the epoch in their metadata, the golden images."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -17,11 +17,13 @@ from respawn.adapters.ceph.sources import Source
 from respawn.model.conditions import Reason
 from respawn.model.placement import Locker
 from respawn.model.server import Disk, DiskStatus, Server, disk_image
-from respawn.model.storage import EpochMark, Image, ImageClients, Pool
-from respawn.ports.errors import Refused, Unavailable
+from respawn.model.storage import EpochMark, Image, ImageClients, Kept, Pool
+from respawn.ports.errors import NotFound, Refused, Unavailable
 
 T = TypeVar("T")
 
+UID = slice(3, 39)
+"""Where the name of a disk's image, `vs-UID-DISK`, has the UID."""
 MAKING = 30.0
 """Seconds for making or trashing an image: a dozen operations."""
 LOOKING = 5.0
@@ -65,7 +67,9 @@ class CephImages:
         before. Grows only while nobody has it open (Refused, ForeignClient).
         """
         golden = _golden(disk, pool, source)
-        wanted = disks.Wanted(disk_image(server.uid, disk.name), disk.size, server.uid, golden)
+        whose = f"{server.namespace}/{server.name}"
+        name = disk_image(server.uid, disk.name)
+        wanted = disks.Wanted(name, disk.size, server.uid, golden, whose)
 
         def work(handle: Handle) -> int:
             return disks.ensure(handle, _checked(handle, pool).pool, wanted)
@@ -136,13 +140,25 @@ class CephImages:
         finally:
             order.cancelled.set()
 
-    async def disks(self, pool: Pool) -> tuple[str, ...]:
-        """Names of all images of servers' disks (`vs-UID-DISK`), also of servers that are gone:
-        those were retained.
+    async def remove_image(self, image: Image, pool: Pool) -> None:
+        """Move a golden image to the trash; gone already is done. Raises Conflict: it is being
+        imported.
         """
 
-        def work(ioctx: rados.Ioctx) -> tuple[str, ...]:
-            return tuple(name for name in rbd.RBD().list(ioctx) if name.startswith("vs-"))
+        def work(handle: Handle) -> None:
+            importing.remove(handle, _checked(handle, pool).pool, image)
+
+        await self._make.run(f"trash image {image.rbd_name}", work, deadline=MAKING)
+
+    async def kept(self, pool: Pool, uids: Collection[str]) -> tuple[Kept, ...]:
+        """Images of servers' disks (`vs-UID-DISK`) whose server's UID is none of `uids`: those
+        were retained.
+        """
+
+        def work(ioctx: rados.Ioctx) -> tuple[Kept, ...]:
+            found = (name for name in rbd.RBD().list(ioctx) if name.startswith("vs-"))
+            orphans = (name for name in sorted(found) if name[UID] not in uids)
+            return tuple(kept for name in orphans if (kept := _kept(ioctx, name)) is not None)
 
         return await self._at(pool, f"list images of {pool.pool}", work)
 
@@ -196,6 +212,14 @@ def _golden(disk: Disk, pool: Pool, source: Image | None) -> Image | None:
         )
         raise Refused(Reason.UNKNOWN_IMAGE, message)
     return source
+
+
+def _kept(ioctx: rados.Ioctx, name: str) -> Kept | None:
+    """The orphan; None: it has gone meanwhile."""
+    try:
+        return Kept(name, marks.read(ioctx, name).get(marks.SERVER, ""))
+    except NotFound:
+        return None
 
 
 def _checked(handle: Handle, pool: Pool) -> Pool:

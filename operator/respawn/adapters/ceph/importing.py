@@ -52,6 +52,16 @@ def run(handle: Handle, pool: str, order: Order) -> int:
     return _size(ioctx, name)
 
 
+def remove(handle: Handle, pool: str, image: Image) -> None:
+    """Move it, and what a broken-off import left of it, to the trash or away."""
+    ioctx, name = handle.ioctx(pool), image.rbd_name
+    _throw_away(ioctx, f"{name}.part")
+    if _owner(ioctx, name) == image.uid:
+        # safety: S10, ours by its mark, and its ServerImage was deleted; disks that were cloned
+        # from it still find their parent in the trash, which keeps it as long as they need it.
+        disks.move_to_trash(ioctx, name)
+
+
 def _owner(ioctx: rados.Ioctx, name: str) -> str | None:
     try:
         return marks.read(ioctx, name).get(marks.OWNER)

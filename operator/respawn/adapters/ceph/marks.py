@@ -13,6 +13,8 @@ from respawn.ports.errors import NotFound
 PREFIX = "respawn."
 OWNER = PREFIX + "owner"
 """UID of the object the image belongs to; written last, when the image is complete."""
+SERVER = PREFIX + "server"
+"""Namespace and name of the server a disk is of: tells people whose it was, when that is gone."""
 MAKER = PREFIX + "maker"
 """Entity address of the operator's client that last opened it for writing."""
 CHECKSUM = PREFIX + "checksum"

@@ -143,6 +143,16 @@ class KubernetesCluster(KubernetesReads):
         body = await self._protect(NODES, {"name": read.name}, read.resource_version, on)
         return codec_node.decode(body) if body else None
 
+    async def protect_pool(self, read: Pool, on: bool) -> Pool | None:
+        """The same for a pool."""
+        body = await self._protect(STORAGE_POOLS, {"name": read.name}, read.resource_version, on)
+        return codec_storage.decode_pool(body) if body else None
+
+    async def protect_image(self, read: Image, on: bool) -> Image | None:
+        """The same for a golden image."""
+        body = await self._protect(SERVER_IMAGES, {"name": read.name}, read.resource_version, on)
+        return codec_storage.decode_image(body) if body else None
+
     async def _protect(
         self, resource: Resource, where: Mapping[str, str], version: str, on: bool
     ) -> dict[str, Any] | None:

@@ -82,6 +82,8 @@ def _hardware(part: Fields | None) -> Hardware | None:
             DiskHardware(x.needed("name"), x.text("serial"), x.number("slot"))
             for x in part.parts("disks")
         ),
+        cores=part.number("cores"),
+        memory=part.size("memory"),
     )
 
 
@@ -197,6 +199,8 @@ def _written_hardware(hardware: Hardware | None) -> dict[str, Any] | None:
         "disks": listed(
             {"name": d.name, "serial": d.serial, "slot": d.slot} for d in hardware.disks
         ),
+        "cores": hardware.cores or None,
+        "memory": format_quantity(hardware.memory) if hardware.memory else None,
     }
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from respawn.adapters.kubernetes import codec_conditions
-from respawn.adapters.kubernetes.codec_base import Fields, time_text
+from respawn.adapters.kubernetes.codec_base import Fields, listed, time_text
 from respawn.adapters.kubernetes.patch import difference
 from respawn.model.conditions import Type, find, is_true
-from respawn.model.storage import Image, Origin, Pool
+from respawn.model.server import FINALIZER
+from respawn.model.storage import Image, Kept, Origin, Pool
 from respawn.model.units import format_quantity
 
 # StoragePool.
@@ -29,10 +30,13 @@ def decode_pool(body: Mapping[str, Any]) -> Pool:
         uid=metadata.needed("uid"),
         total=status.part("capacity").size("total"),
         used=status.part("capacity").size("used"),
+        kept=tuple(Kept(x.needed("image"), x.text("server")) for x in status.parts("retained")),
         conditions=conditions,
         observed_generation=status.number("observedGeneration", -1),
         resource_version=metadata.text("resourceVersion"),
         generation=metadata.number("generation", 1),
+        deleting="deletionTimestamp" in metadata,
+        protected_by_us=FINALIZER in metadata.texts("finalizers"),
     )
 
 
@@ -54,6 +58,7 @@ def encode_pool(pool: Pool) -> dict[str, Any]:
     capacity = {"total": format_quantity(pool.total), "used": format_quantity(pool.used)}
     return {
         "capacity": capacity if known else None,
+        "retained": listed({"image": k.image, "server": k.server or None} for k in pool.kept),
         "conditions": codec_conditions.encode(pool.conditions),
     }
 
@@ -84,6 +89,7 @@ def decode_image(body: Mapping[str, Any]) -> Image:
         conditions=conditions,
         observed_generation=status.number("observedGeneration", -1),
         deleting="deletionTimestamp" in metadata,
+        protected_by_us=FINALIZER in metadata.texts("finalizers"),
     )
 
 

@@ -18,10 +18,13 @@ log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 1024
 
 
-def event_name(name: str, *, uid: str, reason: str, key: str) -> str:
-    """The name of the event that tells `reason` with `key` of that object."""
+def event_name(name: str, *, uid: str, reason: str, key: str, order: str = "") -> str:
+    """The name of the event that tells `reason` with `key` of that object.
+
+    `order` sorts those of the same second, which kubectl shows in the order of their names.
+    """
     digest = hashlib.sha256("\0".join((uid, reason, key)).encode()).hexdigest()[:16]
-    return f"{name[:200]}.{digest}"
+    return ".".join(part for part in (name[:200], order, digest) if part)
 
 
 def event_body(
@@ -34,13 +37,14 @@ def event_body(
     component: str,
     instance: str,
     now: datetime,
+    order: str = "",
 ) -> dict[str, Any]:
     """The Event about the object `about` (as the API server gave it)."""
     metadata = about["metadata"]
     name, uid = metadata["name"], metadata["uid"]
     moment = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
-        "metadata": {"name": event_name(name, uid=uid, reason=reason, key=key)},
+        "metadata": {"name": event_name(name, uid=uid, reason=reason, key=key, order=order)},
         "involvedObject": {
             "apiVersion": about["apiVersion"],
             "kind": about["kind"],
@@ -76,6 +80,7 @@ class Teller:
         message: str,
         warning: bool = False,
         key: str | None = None,
+        order: str = "",
     ) -> bool:
         """Tell it, unless it was told before; true if it is told now. Never raises ApiError.
 
@@ -91,6 +96,7 @@ class Teller:
             component=self._component,
             instance=self._instance,
             now=datetime.now(UTC),
+            order=order,
         )
         namespace = about["metadata"].get("namespace") or "default"
         try:

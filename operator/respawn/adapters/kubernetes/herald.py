@@ -39,4 +39,5 @@ class Herald:
                     message=told.message,
                     warning=told.warning,
                     key=told.key,
+                    order=told.order,
                 )

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from respawn.decide import recovery
 from respawn.model.conditions import Condition, Reason, Type, find
+from respawn.model.endings import ending
 from respawn.model.node import Fence, FencePhase, Node
-from respawn.model.placement import Phase, Proof
+from respawn.model.placement import Phase, Placement, Proof, ProofKind
 from respawn.model.server import Recovery, Server
 
 
@@ -24,6 +26,8 @@ class Told:
     message: str
     warning: bool = False
     key: str = ""
+    order: str = ""
+    """Sorts the events of one object that bear the same second."""
 
 
 def reference(value: Server | Node) -> dict[str, Any]:
@@ -44,64 +48,85 @@ def about_server(before: Server, after: Server) -> Iterator[Told]:
     was, now = before.placement, after.placement
     if (was.phase, was.epoch) != (now.phase, now.epoch):
         reason, message, warning = _moved(before, after)
-        yield Told(about, reason, message, warning, key=f"{now.phase}/{now.epoch}")
+        order = f"{now.epoch:06d}-{_ORDER[now.phase]}"
+        yield Told(about, reason, message, warning, f"{now.phase}/{now.epoch}", order)
     yield from _ran(about, before, after)
     yield from _waits(about, before, after)
+
+
+_ORDER = {Phase.PLACED: 1, Phase.REVOKED: 4, Phase.FREE: 5, Phase.DELETED: 7}
+"""Within an epoch. Running is 2; what it waits for is 3 while Placed, else 6."""
 
 
 def _moved(before: Server, after: Server) -> tuple[str, str, bool]:
     was, now = before.placement, after.placement
     if now.phase is Phase.PLACED:
-        ended = f"; {_proven(now.proof)} of epoch {was.epoch}" if now.proof else ""
-        return Reason.PLACED, f"on {now.node} as epoch {now.epoch}{ended}", False
+        ended = f"; epoch {was.epoch} is over: {_proven(now.proof, was)}" if now.proof else ""
+        return Reason.PLACED, f"starts on {now.node} (epoch {now.epoch}){ended}", False
     if now.phase is Phase.REVOKED:
         return _revoked(after)
     if now.phase is Phase.FREE:
-        message = f"{_proven(now.proof)} of epoch {now.epoch} on {was.node}"
-        return "Stopped", message, False
-    return Reason.DELETING, "nothing of it runs any more: its images go to the trash", False
+        return "Stopped", f"off; epoch {now.epoch} is over: {_proven(now.proof, was)}", False
+    return Reason.DELETING, f"nothing of it runs any more; {_images(after)}", False
 
 
 def _revoked(after: Server) -> tuple[str, str, bool]:
     now, setback = after.placement, after.status.setback
     if setback is None or setback.epoch != now.epoch:
-        grace = f", {now.grace:g} s to shut down" if now.grace else ""
-        return Reason.STOPPING, f"epoch {now.epoch} on {now.node}{grace}", False
+        asked = f"its guest has {now.grace:g} s to shut down" if now.grace else "it is ended"
+        return Reason.STOPPING, f"{asked} on {now.node} (epoch {now.epoch})", False
     record = after.status.recovery
     seen = f", last seen {_clock(record.last_seen)}" if record and record.last_seen else ""
-    message = f"epoch {now.epoch} on {now.node}{seen}; it is started again once its end is proven"
-    return setback.reason, message, True
+    message = f"{ending(setback.reason)} (epoch {now.epoch} on {now.node}{seen}); "
+    if recovery.completed(after):
+        return setback.reason, message + "it stays off: runPolicy is RerunOnFailure", False
+    return setback.reason, message + "it starts again once it is proven that it has ended", True
 
 
-def _proven(proof: Proof | None) -> str:
+def _proven(proof: Proof | None, was: Placement) -> str:
+    """Why nothing of the old epoch can write any more."""
     if proof is None:
-        return "the end"
-    banned = f", {len(proof.lockers)} clients blocklisted" if proof.lockers else ""
-    fence = f" {proof.fence_generation}" if proof.fence_generation is not None else ""
-    return f"the end is proven ({proof.kind}{fence}{banned})"
+        return "it has ended"
+    why = {
+        ProofKind.FENCED: f"{was.node} is fenced ({proof.fence_generation}), no write of it counts",
+        ProofKind.POWERED_OFF: f"{was.node} is reported powered off",
+        ProofKind.NEW_BOOT: f"{was.node} has booted anew",
+        ProofKind.ENDED: f"the agent of {was.node} saw that it had ended",
+    }[proof.kind]
+    banned = f"; {len(proof.lockers)} of its Ceph clients blocklisted" if proof.lockers else ""
+    return f"{why}{banned}"
+
+
+def _images(server: Server) -> str:
+    names = ", ".join(f"{disk.pool}/{disk.image}" for disk in server.status.disks)
+    if not names:
+        return "it has no images"
+    return f"its images {'are kept' if server.spec.retain_disks else 'go to the trash'}: {names}"
 
 
 def _ran(about: Mapping[str, Any], before: Server, after: Server) -> Iterator[Told]:
     epoch, node = after.placement.epoch, after.placement.node
+    order = f"{epoch:06d}-2"
     old, record = before.status.recovery, after.status.recovery
     if old is not None and old.open and record is not None and not record.open:
-        message = f"runs on {node} as epoch {epoch}: {timeline(record)}"
-        yield Told(about, Reason.RECOVERED, message, key=f"recovered/{epoch}")
+        message = f"runs again on {node} (epoch {epoch}); {timeline(record)}"
+        yield Told(about, Reason.RECOVERED, message, False, f"recovered/{epoch}", order)
     elif _became(before.status.conditions, after.status.conditions, Type.RUNNING):
-        yield Told(about, Reason.RUNNING, f"on {node} as epoch {epoch}", key=f"running/{epoch}")
+        message = f"runs on {node} (epoch {epoch})"
+        yield Told(about, Reason.RUNNING, message, False, f"running/{epoch}", order)
 
 
 def timeline(record: Recovery) -> str:
     """The recovery in one line: moments as seconds after the first that is known."""
     names = ("last_seen", "suspected", "decided", "fenced", "placed", "started")
     moments = [(name, at) for name in names if (at := getattr(record, name)) is not None]
+    what = f"{ending(record.reason)} ({record.from_node})"
     if not moments:
-        return record.reason
+        return what
     (first, start), *rest = moments
+    begun = f"{first.replace('_', ' ')} {_clock(start)}"
     parts = (f"{name} +{(at - start).total_seconds():.1f} s" for name, at in rest)
-    told = [f"{first.replace('_', ' ')} {_clock(start)}", *parts]
-    by = f" by {record.proof}" if record.proof else ""
-    return f"{record.reason} on {record.from_node}{by}; {', '.join(told)}"
+    return f"{what}: {', '.join((begun, *parts))}"
 
 
 _WAITS = frozenset(
@@ -114,7 +139,14 @@ _WAITS = frozenset(
             Reason.FOREIGN_CLIENT,
             Reason.EPOCH_BEHIND_IMAGE,
         ),
-        *(Reason.BACK_OFF, Reason.AGENT_DOWN, Reason.PAUSED, Reason.PROTECTED, Reason.MALFORMED),
+        *(
+            Reason.BACK_OFF,
+            Reason.AGENT_DOWN,
+            Reason.PAUSED,
+            Reason.SUSPENDED,
+            Reason.PROTECTED,
+            Reason.MALFORMED,
+        ),
     }
 )
 """Reasons of Ready that somebody should hear about."""
@@ -124,8 +156,9 @@ def _waits(about: Mapping[str, Any], before: Server, after: Server) -> Iterator[
     was, now = (find(s.status.conditions, Type.READY) for s in (before, after))
     if now is None or now.reason not in _WAITS or (was and was.reason == now.reason):
         return
-    key = f"{now.reason}/{after.placement.epoch}/{now.message}"
-    yield Told(about, now.reason, now.message, True, key=key)
+    epoch, held = after.placement.epoch, after.placement.phase is Phase.PLACED
+    key = f"{now.reason}/{epoch}/{now.message}"
+    yield Told(about, now.reason, now.message, True, key, f"{epoch:06d}-{3 if held else 6}")
 
 
 # Nodes.
@@ -137,7 +170,8 @@ def about_node(before: Node, after: Node) -> Iterator[Told]:
     was, now = before.fence, after.fence
     if (was.phase, was.generation) != (now.phase, now.generation):
         reason, message, warning = _fence(now)
-        yield Told(about, reason, message, warning, key=f"{now.phase}/{now.generation}")
+        key = f"{now.phase}/{now.generation}"
+        yield Told(about, reason, message, warning, key, _moment(after.conditions))
     ready = find(after.conditions, Type.READY)
     if ready is None or ready.reason not in list(FencePhase):  # those were just told
         yield from about_ready(about, before.conditions, after.conditions)
@@ -159,6 +193,8 @@ def _fence(now: Fence) -> tuple[str, str, bool]:
 
 # All kinds.
 
+_WORK = frozenset({Reason.WORKING, Reason.IMPORTING})
+
 
 def about_ready(
     about: Mapping[str, Any], before: tuple[Condition, ...], after: tuple[Condition, ...]
@@ -167,9 +203,12 @@ def about_ready(
     was, now = find(before, Type.READY), find(after, Type.READY)
     if now is None or (was and (was.status, was.reason) == (now.status, now.reason)):
         return
+    if was is None and now.status == "Unknown":
+        return  # nothing is known yet of what has just been made
     key = f"ready/{now.status}/{now.reason}/{now.last_transition}"
-    message = now.message or f"Ready is {now.status}"
-    yield Told(about, now.reason, message, now.status != "True", key=key)
+    message = now.message or ("it is ready" if now.status == "True" else "it is not ready")
+    warning = now.status != "True" and now.reason not in _WORK
+    yield Told(about, now.reason, message, warning, key, _moment(after))
 
 
 def _became(
@@ -181,3 +220,8 @@ def _became(
 
 def _clock(moment: datetime | None) -> str:
     return f"{moment:%H:%M:%S}Z" if moment else "never"
+
+
+def _moment(conditions: tuple[Condition, ...]) -> str:
+    ready = find(conditions, Type.READY)
+    return f"{ready.last_transition:%Y%m%d%H%M%S}" if ready and ready.last_transition else ""

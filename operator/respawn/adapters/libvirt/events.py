@@ -32,6 +32,10 @@ class DomainEvent:
     detail: int
 
 
+_BY_SOMEBODY = (libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED, libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED)
+"""virsh destroy, virsh save: our own kills are not told here."""
+
+
 def ending(event: DomainEvent, *, by_host: bool) -> Reason | None:
     """Why an incarnation ended, None when the event is no end.
 
@@ -47,7 +51,7 @@ def ending(event: DomainEvent, *, by_host: bool) -> Reason | None:
         return Reason.QEMU_DIED
     if event.detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
         return Reason.QEMU_DIED if by_host else Reason.GUEST_SHUTDOWN
-    return Reason.VANISHED
+    return Reason.DESTROYED if event.detail in _BY_SOMEBODY else Reason.VANISHED
 
 
 def told_by_host(event: DomainEvent) -> bool:

@@ -28,6 +28,8 @@ RETRY_CREATE = 2.0
 CREATES = 3
 """Creates that may fail before the epoch is reported as failed."""
 LOOK_AGAIN = 1.0
+PRESS_AGAIN = 5.0
+"""Seconds between two presses of a guest's power button: one that still boots misses the first."""
 
 WAIT = HostDecision()
 
@@ -146,6 +148,8 @@ def _end(view: HostView, server: Server, domain: Incarnation, now: float) -> Hos
         return HostDecision(ShutDown(domain.uid, domain.epoch, f"{p.grace:g} s of grace"))
     if now >= begun + p.grace:
         return HostDecision(Kill(domain.uid, domain.epoch, "its grace is over"))
+    if now >= view.presses.get(this, begun) + PRESS_AGAIN:
+        return HostDecision(ShutDown(domain.uid, domain.epoch, "asked again, within its grace"))
     return HostDecision(next_check=min(begun + p.grace, now + LOOK_AGAIN))
 
 

@@ -35,15 +35,27 @@ def status(view: HostView, node: Node, details: Mapping[str, ServerReport]) -> H
         policy_generation=view.policy_generation,
         capacity=view.capacity,
         storage_failing=view.storage_failing,
-        servers=servers(view, details),
+        servers=servers(view, node, details),
     )
 
 
-def servers(view: HostView, details: Mapping[str, ServerReport]) -> tuple[ServerReport, ...]:
-    """A report for every server that is here, should be, or was proven ended."""
+def servers(
+    view: HostView, before: Node, details: Mapping[str, ServerReport]
+) -> tuple[ServerReport, ...]:
+    """A report for every server that is here, should be, or was proven ended; over the last one."""
     uids = sorted({*view.servers, *view.looks})
     reports = (report(view, uid, details.get(uid)) for uid in uids)
-    return tuple(r for r in reports if r is not None)
+    return tuple(_remembering(before, r) for r in reports if r is not None)
+
+
+def _remembering(before: Node, fresh: ServerReport) -> ServerReport:
+    """With the addresses this epoch was last said to have, until they are heard again: an agent
+    that has just been started has heard none yet.
+    """
+    told = before.report(fresh.uid, fresh.epoch)
+    if told is None or fresh.addresses or fresh.state in (ReportState.FAILED, ReportState.ENDED):
+        return fresh
+    return replace(fresh, addresses=told.addresses)
 
 
 def report(view: HostView, uid: str, details: ServerReport | None) -> ServerReport | None:
@@ -65,11 +77,15 @@ def _of_domain(look: Look, epoch: int, details: ServerReport | None) -> ServerRe
         DomainState.INCOMING: ReportState.STARTING,
     }
     state = states.get(look.state or DomainState.RUNNING, ReportState.RUNNING)
-    reason = Reason.PAUSED if state is ReportState.PAUSED else ""
+    reason = _why_paused(look) if state is ReportState.PAUSED else ""
     base = ServerReport(look.uid, epoch, state, reason)
     if details is None or details.epoch != epoch:
         return base
     return replace(details, state=state, reason=reason)
+
+
+def _why_paused(look: Look) -> str:
+    return Reason.PAUSED if look.paused_by_us else Reason.SUSPENDED
 
 
 def _of_absent(view: HostView, server: Server) -> ServerReport | None:

@@ -8,7 +8,7 @@ from respawn.adapters.kubernetes.telling import Told, about_node, about_server
 from respawn.model.conditions import Condition, Reason, Type
 from respawn.model.node import Fence, FencePhase, Node
 from respawn.model.placement import Locker, Phase, Placement, Proof, ProofKind
-from respawn.model.server import Recovery, Server, Setback
+from respawn.model.server import DiskStatus, Recovery, RunPolicy, Server, ServerSpec, Setback
 
 START = datetime(2026, 1, 31, 8, 30, tzinfo=UTC)
 FREE = Server("u", "customer-a", "web-1")
@@ -37,7 +37,9 @@ def test_the_same_again_tells_nothing() -> None:
 
 
 def test_a_first_start() -> None:
-    assert told(FREE, with_(FREE, placement=PLACED)) == [("Placed", "on host-1 as epoch 3", False)]
+    assert told(FREE, with_(FREE, placement=PLACED)) == [
+        ("Placed", "starts on host-1 (epoch 3)", False)
+    ]
 
 
 def test_a_recovery_from_loss_to_running() -> None:
@@ -50,7 +52,8 @@ def test_a_recovery_from_loss_to_running() -> None:
     ((reason, message, warning),) = told(placed, gone)
     assert (reason, warning) == ("HostLost", True)
     assert message == (
-        "epoch 3 on host-1, last seen 08:30:00Z; it is started again once its end is proven"
+        "its host is dead or cut off (epoch 3 on host-1, last seen 08:30:00Z); it starts again "
+        "once it is proven that it has ended"
     )
     proof = Proof(ProofKind.FENCED, at(8.4), 2, lockers=(Locker("c", "x", "a:0/1"),))
     again = replace(lost, to_node="host-2", proof="Fenced", fenced=at(8.4), placed=at(8.5))
@@ -60,7 +63,8 @@ def test_a_recovery_from_loss_to_running() -> None:
     assert told(gone, back) == [
         (
             "Placed",
-            "on host-2 as epoch 4; the end is proven (Fenced 2, 1 clients blocklisted) of epoch 3",
+            "starts on host-2 (epoch 4); epoch 3 is over: host-1 is fenced (2), no write of it "
+            "counts; 1 of its Ceph clients blocklisted",
             False,
         )
     ]
@@ -68,8 +72,9 @@ def test_a_recovery_from_loss_to_running() -> None:
     assert told(back, runs) == [
         (
             "Recovered",
-            "runs on host-2 as epoch 4: HostLost on host-1 by Fenced; last seen 08:30:00Z, "
-            "suspected +4.0 s, decided +8.0 s, fenced +8.4 s, placed +8.5 s, started +9.2 s",
+            "runs again on host-2 (epoch 4); its host is dead or cut off (host-1): last seen "
+            "08:30:00Z, suspected +4.0 s, decided +8.0 s, fenced +8.4 s, placed +8.5 s, "
+            "started +9.2 s",
             False,
         )
     ]
@@ -82,11 +87,42 @@ def test_a_stop_and_a_deletion() -> None:
     stopping = with_(FREE, placement=replace(PLACED, phase=Phase.REVOKED, grace=30.0))
     free = with_(FREE, placement=Placement(Phase.FREE, 3, proof=Proof(ProofKind.ENDED, START)))
     deleted = with_(FREE, placement=Placement(Phase.DELETED, 3))
-    assert told(placed, stopping) == [("Stopping", "epoch 3 on host-1, 30 s to shut down", False)]
-    assert told(stopping, free) == [
-        ("Stopped", "the end is proven (Ended) of epoch 3 on host-1", False)
-    ]
+    asked = "its guest has 30 s to shut down on host-1 (epoch 3)"
+    assert told(placed, stopping) == [("Stopping", asked, False)]
+    over = "off; epoch 3 is over: the agent of host-1 saw that it had ended"
+    assert told(stopping, free) == [("Stopped", over, False)]
     assert told(free, deleted)[0][0] == "Deleting"
+
+
+def test_a_deletion_names_the_images_it_keeps() -> None:
+    disks = (DiskStatus("root", "ceph", "vs-u-root", 1),)
+    free = with_(FREE, placement=Placement(Phase.FREE, 3), disks=disks)
+    deleted = with_(free, placement=Placement(Phase.DELETED, 3))
+    assert told(free, deleted)[0][1].endswith("its images go to the trash: ceph/vs-u-root")
+    kept = replace(deleted, spec=ServerSpec(retain_disks=True))
+    assert told(free, kept)[0][1].endswith("its images are kept: ceph/vs-u-root")
+
+
+def test_a_guest_that_has_completed_is_not_said_to_start_again() -> None:
+    off = Setback(3, "host-1", Reason.GUEST_SHUTDOWN, START)
+    placed = replace(with_(FREE, placement=PLACED), spec=ServerSpec(RunPolicy.RERUN_ON_FAILURE))
+    gone = with_(placed, placement=replace(PLACED, phase=Phase.REVOKED), setback=off)
+    ((_, message, warning),) = told(placed, gone)
+    assert "stays off" in message and not warning
+
+
+def test_events_of_the_same_second_are_named_in_their_order() -> None:
+    """kubectl sorts by seconds, and what is equal by name."""
+    states = [
+        FREE,
+        with_(FREE, placement=PLACED),
+        with_(FREE, placement=replace(PLACED, phase=Phase.REVOKED)),
+        with_(FREE, placement=Placement(Phase.FREE, 3)),
+        with_(FREE, placement=replace(PLACED, epoch=4)),
+        with_(FREE, placement=Placement(Phase.DELETED, 4)),
+    ]
+    orders = [t.order for before, after in pairwise(states) for t in about_server(before, after)]
+    assert orders == sorted(orders) and len(set(orders)) == len(orders)
 
 
 def test_what_is_waited_for_is_a_warning_once_per_wait() -> None:

@@ -109,7 +109,9 @@ STOPPED = libvirt.VIR_DOMAIN_EVENT_STOPPED
         (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN), True, Reason.QEMU_DIED),
         (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED), False, Reason.QEMU_DIED),
         (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED), False, Reason.GUEST_PANICKED),
-        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED), False, Reason.VANISHED),
+        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED), False, Reason.DESTROYED),
+        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED), False, Reason.DESTROYED),
+        (event(STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED), False, Reason.VANISHED),
         (
             event(libvirt.VIR_DOMAIN_EVENT_CRASHED, libvirt.VIR_DOMAIN_EVENT_CRASHED_PANICKED),
             False,

@@ -47,7 +47,13 @@ def step(v, now: float = T0):
         (view(HERE, look=present()), None),
         (view(LOST, look=present()), host.Kill),
         (view(STOP, look=present()), host.ShutDown),
-        (view(STOP, look=present(), shutdowns={(UID, 1): T0 - 29}), None),
+        (view(STOP, look=present(), shutdowns={(UID, 1): T0 - 4}), None),
+        # a guest that was still booting has missed the first press of its power button
+        (view(STOP, look=present(), shutdowns={(UID, 1): T0 - 5}), host.ShutDown),
+        (
+            view(STOP, look=present(), shutdowns={(UID, 1): T0 - 29}, presses={(UID, 1): T0 - 4}),
+            None,
+        ),
         (view(STOP, look=present(), shutdowns={(UID, 1): T0 - 30}), host.Kill),
         (view(MOVED, look=present()), host.Kill),
         (view(FREE, look=present()), host.Kill),
@@ -70,7 +76,7 @@ def test_the_step(v, expected: type | None) -> None:
 
 
 def test_a_grace_is_waited_for() -> None:
-    v = view(STOP, look=present(), shutdowns={(UID, 1): T0 - 29.5})
+    v = view(STOP, look=present(), shutdowns={(UID, 1): T0 - 29.5}, presses={(UID, 1): T0 - 1})
     assert carry_out.decide(v, UID, T0).next_check == T0 + 0.5
 
 

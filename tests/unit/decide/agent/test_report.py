@@ -19,6 +19,8 @@ from respawn.model.node import (
 HERE = server(placement=placed())
 LOST = server(placement=revoked())
 ADMITTED = frozenset({(UID, 1)})
+BY_HAND = present(state=DomainState.PAUSED)
+BY_US = replace(BY_HAND, paused_by_us=True)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,8 @@ ADMITTED = frozenset({(UID, 1)})
     [
         (view(HERE, look=present()), ReportState.RUNNING, ""),
         (view(HERE, look=present(state=DomainState.STARTING)), ReportState.STARTING, ""),
-        (view(HERE, look=present(state=DomainState.PAUSED)), ReportState.PAUSED, Reason.PAUSED),
+        (view(HERE, look=BY_US), ReportState.PAUSED, Reason.PAUSED),
+        (view(HERE, look=BY_HAND), ReportState.PAUSED, Reason.SUSPENDED),
         (view(None, look=present()), ReportState.RUNNING, ""),
         (view(LOST, look=present()), ReportState.RUNNING, ""),
         (view(HERE), None, ""),
@@ -62,6 +65,17 @@ def test_details_are_of_that_epoch_only() -> None:
     assert found is not None and found.addresses == ("192.0.2.5",)
     stale = report.report(v, UID, replace(details, epoch=0))
     assert stale is not None and stale.addresses == ()
+
+
+def test_an_agent_that_was_just_started_repeats_what_was_known_of_the_same_epoch() -> None:
+    told = ServerReport(UID, 1, ReportState.RUNNING, addresses=("192.0.2.5",))
+    before = node(host=HostStatus(servers=(told,)))
+    v = view(HERE, look=present())
+    assert report.status(v, before, {}).servers[0].addresses == ("192.0.2.5",)
+    heard = replace(told, addresses=("192.0.2.6",))
+    assert report.status(v, before, {UID: heard}).servers[0].addresses == ("192.0.2.6",)
+    later = view(server(placement=placed(2)), look=present(2))
+    assert report.status(later, before, {}).servers[0].addresses == ()
 
 
 def test_addresses_of_one_boot_add_up_and_end_with_it() -> None:

@@ -1,0 +1,128 @@
+"""The host's signs of life, and what the outside says back: Lease, beats, blocklist."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from respawn.agent.ports import AgentPorts
+from respawn.agent.state import AgentState
+from respawn.model.host import DomainState
+from respawn.model.sight import Beat, HeartServer
+from respawn.ports.cluster import Lease
+from respawn.ports.errors import Conflict, NotFound, PortError, Refused
+
+LOOK_AGAIN = 1.0
+
+
+class Signs:
+    """Keeps `state.contact` true; `changed` is called when every server is to be thought over,
+    `report` when the Node's status should say something new."""
+
+    def __init__(
+        self, state: AgentState, ports: AgentPorts, *, changed: Callable[[], None],
+        report: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.state, self.ports = state, ports
+        self._changed, self._report = changed, report
+        self._counter = 0
+
+    def on_beat(self, begun: float) -> None:
+        """The heart process had a beat acknowledged that it began at that moment."""
+        since = self.state.contact.ceph_since
+        self.state.touch(beaten_at=begun, ceph_since=begun if since is None else since)
+        self.on_storage(failing=False)
+
+    def on_beat_lost(self) -> None:
+        """The heart process had none acknowledged."""
+        self.state.touch(ceph_since=None)
+
+    def on_storage(self, *, failing: bool) -> None:
+        """This host's own storage I/O fails, or works again: only its word counts for that."""
+        if self.state.storage_failing != failing:
+            self.state.storage_failing = failing
+            self._report()
+
+    async def renew(self) -> None:
+        """Renew the host's Lease for ever."""
+        lease = Lease(self.state.me.node)
+        while True:
+            begun = self.ports.clock.now().mono
+            try:
+                lease = await self._hold(lease)
+                self.state.touch(renewed_at=begun, api_answers=True)
+            except Conflict:
+                lease = Lease(self.state.me.node)
+                continue
+            except PortError:
+                self.state.touch(api_answers=False)
+            spent = self.ports.clock.now().mono - begun
+            await self.ports.clock.sleep(max(0.05, self.state.timings.lease_renew - spent))
+
+    async def _hold(self, lease: Lease) -> Lease:
+        name, holder = self.state.me.node, f"{self.state.me.node}/{self.state.me.boot_id}"
+        if not lease.resource_version:
+            with suppress(NotFound):
+                lease = await self.ports.cluster.get_lease(name)
+        return await self.ports.cluster.hold_lease(lease, holder, self.state.timings.fence_after)
+
+    async def beat_in_need(self) -> None:
+        """A silent heart process neither pauses nor condemns the host: beat ourselves."""
+        while True:
+            heartbeat = self.state.timings.heartbeat
+            begun = self.ports.clock.now().mono
+            if begun - self.state.contact.beaten_at >= 2 * heartbeat:
+                await self._beat(begun)
+            await self.ports.clock.sleep(heartbeat)
+
+    async def _beat(self, begun: float) -> None:
+        self._counter += 1
+        me = self.state.me
+        try:
+            await self.ports.heart.beat(
+                Beat(me.machine_id, me.boot_id, self._counter, self.heart_servers())
+            )
+            self.on_beat(begun)
+        except Refused:
+            # Blocklisted: Ceph answers, with a no.
+            await self._read_blocklist()
+        except PortError:
+            self.on_beat_lost()
+            if begun - self.state.contact.beaten_at >= self.state.timings.pause_after:
+                self.on_storage(failing=True)
+
+    def heart_servers(self) -> tuple[HeartServer, ...]:
+        """What the heart may say of each server."""
+        return tuple(
+            HeartServer(uid, look.domain.epoch, str(look.state))
+            for uid, look in sorted(self.state.looks.items())
+            if look.domain is not None
+        )
+
+    async def watch_ceph(self) -> None:
+        """While contact is in doubt: is the host blocklisted?"""
+        while True:
+            if self._in_doubt():
+                await self._read_blocklist()
+                self._changed()
+            await self.ports.clock.sleep(LOOK_AGAIN)
+
+    def _in_doubt(self) -> bool:
+        contact, timings = self.state.contact, self.state.timings
+        now = self.ports.clock.now().mono
+        late = now - contact.renewed_at > 2 * timings.lease_renew
+        late = late or now - contact.beaten_at > 3 * timings.heartbeat
+        return late or any(
+            look.paused_by_us and look.state is DomainState.PAUSED
+            for look in self.state.looks.values()
+        )
+
+    async def _read_blocklist(self) -> None:
+        begun = self.ports.clock.now().mono
+        try:
+            listing = await self.ports.host.blocklist()
+        except PortError:
+            self.state.touch(ceph_since=None)
+            return
+        since = self.state.contact.ceph_since
+        self.state.touch(
+            blocklist=listing, blocklist_at=begun, ceph_since=begun if since is None else since
+        )

@@ -1,0 +1,184 @@
+"""The main job on real parts, in one lab and in order: applied, runs, loses its host, comes back.
+
+Each test goes on from where the one before left the lab, as a day in a data centre does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from fleet import NAMESPACE, TIMELINE, Fleet, manifest, one_writer, seconds, when
+from labtool import ROOT, LabTool, eventually, running
+
+pytestmark = pytest.mark.lab
+SAMPLE = str(ROOT / "manifests/samples/web-1.yaml")
+WEB = "customer-a/web-1"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabTool]:
+    with running("mainjob", "--hosts", "4", "--operators", "2", "--profile", "fast") as tool:
+        yield tool
+
+
+@pytest.fixture(scope="module")
+def fleet(lab: LabTool) -> Fleet:
+    return Fleet(lab)
+
+
+def web(lab: LabTool) -> dict:
+    return dict(json.loads(lab.kubectl("-n", "customer-a", "get", "vs", "web-1", "-o", "json")))
+
+
+def node_ready(lab: LabTool, host: str) -> bool:
+    node = json.loads(lab.kubectl("get", "vnode", host, "-o", "json"))
+    conditions = {c["type"]: c["status"] for c in node["status"]["conditions"]}
+    return conditions["Ready"] == "True" and conditions["Fenced"] == "False"
+
+
+def test_a_sample_is_applied_and_runs(lab: LabTool) -> None:
+    lab.kubectl("apply", "--server-side", "-f", SAMPLE)
+    lab.kubectl("-n", "customer-a", "wait", "--for=condition=Ready", "vs/web-1", "--timeout=60s")
+    server = web(lab)
+    status, uid = server["status"], server["metadata"]["uid"]
+    assert status["node"] == status["placement"]["node"] == "host-2"  # its wish
+    assert (status["uuid"], status["placement"]["epoch"]) == (uid, 1)
+    (row,) = [d for d in lab.domains() if d["uid"] == uid]
+    assert (row["domain"], row["host"], row["state"]) == (f"vs-{uid}.1", "host-2", "running")
+    images = lab.ceph("rbd", "ls", "vms").split()
+    assert {f"vs-{uid}-root", f"vs-{uid}-data"} <= set(images)
+    assert lab.writers(f"vms/vs-{uid}-data")["active"] == 1
+
+
+def test_a_second_apply_changes_nothing(lab: LabTool) -> None:
+    before = web(lab)["metadata"]["generation"]
+    lab.kubectl("apply", "--server-side", "-f", SAMPLE)
+    assert web(lab)["metadata"]["generation"] == before
+    assert lab.run("kubectl", "diff", "--server-side", "-f", SAMPLE).returncode == 0
+
+
+def test_its_address_is_shown_and_answers(lab: LabTool) -> None:
+    (address,) = eventually("its address is seen", lambda: web(lab)["status"].get("addresses"))
+    assert address in lab.kubectl("-n", "customer-a", "get", "vs", "web-1")
+    ping = lab.json("ping", WEB, "--seconds", "2")
+    assert ping["sent"] >= 150 and ping["lost"] <= 5
+
+
+def test_a_killed_qemu_is_back_on_the_same_host(lab: LabTool) -> None:
+    eventually("it writes", lambda: lab.guest(WEB)["lastSeq"])
+    lab("guest", "kill", WEB)
+    eventually("it runs in a new epoch", lambda: web(lab)["status"]["placement"]["epoch"] == 2)
+    assert web(lab)["status"]["node"] == "host-2"
+    proof = eventually("it writes again", lambda: len((g := lab.guest(WEB))["boots"]) == 2 and g)
+    assert (proof["lost"], proof["foreign"]) == ([], [])
+
+
+def test_halted_stops_it_and_always_starts_it(lab: LabTool) -> None:
+    def policy(word: str) -> None:
+        patch = json.dumps({"spec": {"runPolicy": word}})
+        lab.kubectl("-n", "customer-a", "patch", "vs", "web-1", "--type=merge", "-p", patch)
+
+    policy("Halted")
+    eventually("no QEMU is left", lambda: lab.domains() == [])
+    halted = eventually("it is Free", lambda: "node" not in (s := web(lab)["status"]) and s)
+    assert halted["placement"]["phase"] == "Free"
+    lab.kubectl("-n", "customer-a", "wait", "--for=condition=Ready", "vs/web-1", "--timeout=30s")
+    policy("Always")
+    eventually("it runs again", lambda: web(lab)["status"].get("node") and lab.domains())
+
+
+def test_nobody_else_can_start_it(lab: LabTool) -> None:
+    (row,) = lab.domains()
+    xml = lab.on(row["host"], "virsh", "dumpxml", row["domain"])
+    other = next(h for h in ("host-1", "host-3") if h != row["host"])
+    refused = lab.run("host", "exec", other, "--", "virsh", "-q", "create", "/dev/stdin", stdin=xml)
+    assert refused.returncode != 0 and "hook" in refused.stderr, refused.stderr
+    assert [d["pid"] for d in lab.domains()] == [row["pid"]]
+
+
+def test_agent_libvirtd_heart_and_api_may_all_go_and_it_runs_on(lab: LabTool) -> None:
+    (row,) = lab.domains()
+    host = row["host"]
+    for order in (
+        ("agent", "kill", host),
+        ("heart", "kill", host),
+        ("libvirtd", "kill", host),
+        ("operator", "kill", "1"),
+        ("operator", "kill", "2"),
+        ("api", "stop"),
+    ):
+        lab(*order)
+    time.sleep(5)  # the point: longer than fenceAfter with nobody in charge
+    lab("api", "start")
+    lab("libvirtd", "start", host)
+    eventually("the host is well again", lambda: node_ready(lab, host))
+    assert [d["pid"] for d in lab.domains()] == [row["pid"]]
+    lab("guest", "kill", WEB)  # the positive control: somebody is in charge again
+    eventually("it is repaired", lambda: [d for d in lab.domains() if d["pid"] != row["pid"]])
+
+
+def test_deleting_it_leaves_its_disks_in_the_trash(lab: LabTool) -> None:
+    uid = web(lab)["metadata"]["uid"]
+    lab.kubectl("delete", "-f", SAMPLE, "--timeout=60s")
+    assert lab.domains() == []
+    assert f"vs-{uid}" not in lab.ceph("rbd", "ls", "vms")
+    trash = lab.ceph("rbd", "trash", "ls", "vms")
+    assert f"vs-{uid}-root" in trash and f"vs-{uid}-data" in trash
+
+
+def test_a_host_loses_power_with_three_servers(lab: LabTool, fleet: Fleet) -> None:
+    fleet.start("host-1", first=900, second=500, third=100)
+    with one_writer(lab):
+        lab("host", "power-off", "host-1")
+        told = {name: fleet.await_elsewhere(name, "host-1") for name in fleet.names}
+        for name in fleet.names:
+            fleet.await_writing(name, boots=2, timeout=120)
+    domains = fleet.domains()
+    started = [when(domains[n]["startedAt"]) for n in ("first", "second", "third")]
+    assert started == sorted(started), "higher priorities start first"
+    assert len({d["host"] for d in domains.values()}) == 3, "spread over the hosts that remain"
+    for name, record in told.items():
+        times = [record[key] for key in TIMELINE]
+        assert times == sorted(times), record
+        assert record["proof"] == "Fenced" and record["fromNode"] == "host-1"
+        fleet.check_disks(name, boots=2)
+    late = seconds(told["first"]["decided"], domains["first"]["startedAt"])
+    print(f"decided to QEMU's start: {late:.3f} s")
+    assert late < 5
+
+
+def test_the_host_returns_and_is_let_in(lab: LabTool, fleet: Fleet) -> None:
+    assert "198.51.100.11:0/0" in lab.ceph("ceph", "osd", "blocklist", "ls")
+    before = fleet.pids()
+    lab("host", "power-on", "host-1")
+    eventually("host-1 is Ready", lambda: node_ready(lab, "host-1"))
+    entries = lab.ceph("ceph", "osd", "blocklist", "ls")
+    assert "198.51.100.11:0/0" not in entries and "198.51.100.11:0/" in entries  # nonces stay
+    assert fleet.pids() == before
+    fleet.apply(manifest("fourth", prefer=["host-1"]))
+    fleet.await_ready("fourth", on="host-1")
+
+
+def test_host_and_leader_die_together(lab: LabTool, fleet: Fleet) -> None:
+    fleet.await_writing("fourth")
+    leader = lab("operator", "leader").strip()
+    with one_writer(lab):
+        lab("operator", "stop", leader)
+        lab("host", "power-off", "host-1")
+        record = fleet.await_elsewhere("fourth", "host-1")
+        fleet.await_writing("fourth", boots=2, timeout=120)
+    # leader's lease 3 s + fenceAfter 3 s + 2 s, with room for a loaded machine
+    assert seconds(record["lastSeen"], record["started"]) < 20
+    fleet.check_disks("fourth", boots=2)
+    lab("operator", "start", leader)
+    lab("host", "power-on", "host-1")
+    eventually("host-1 is Ready", lambda: node_ready(lab, "host-1"))
+
+
+def test_everything_is_deleted(lab: LabTool, fleet: Fleet) -> None:
+    fleet.remove()
+    assert lab.domains() == []
+    assert lab.kubectl("-n", NAMESPACE, "get", "vs", "-o", "name") == ""
