@@ -1,7 +1,7 @@
 """Hosts that are neither well nor gone: frozen ones, and ones whose daemons are dead."""
 
 import pytest
-from fleet import STANDING, Fleet, condition, holds, one_writer, seconds
+from fleet import STANDING, Fleet, condition, holds, manifest, one_writer, seconds
 from labtool import eventually
 
 pytestmark = pytest.mark.lab
@@ -16,7 +16,10 @@ def test_only_the_kernel_answers(fleet: Fleet) -> None:
     else: when their watches are gone it is fenced. Those of the other run on: it never is.
     """
     frozen, headless = "host-1", "host-2"
-    gather(fleet, frozen=frozen, headless=headless)
+    fleet.apply(manifest("frosty", prefer=[frozen]), manifest("headless", prefer=[headless]))
+    for name, host in (("frosty", frozen), ("headless", headless)):
+        fleet.await_ready(name, on=host)
+        fleet.await_writing(name)
     boots, pids = fleet.boots("frosty"), fleet.pids()
     with one_writer(fleet.lab):
         fleet.lab("host", "freeze", frozen)
@@ -45,16 +48,6 @@ def test_only_the_kernel_answers(fleet: Fleet) -> None:
     assert fleet.pids()["headless"] == pids["headless"]
     fleet.recovers("headless")
     fleet.delete("frosty", "headless")
-
-
-def gather(fleet: Fleet, **servers: str) -> None:
-    """A server for each of these hosts, which has no other, so that nothing else is in the way."""
-    busy = [
-        n for n, d in fleet.domains().items() if n in STANDING and d["host"] in servers.values()
-    ]
-    fleet.delete(*busy)
-    for name, host in servers.items():
-        fleet.start(host, **{name: 100})
 
 
 def all_pids(fleet: Fleet) -> set[int]:
