@@ -290,7 +290,7 @@ def test_a_server_from_apply_to_ready_to_gone(
     async def delete(client: Client) -> None:
         words = ("vs", "-n", "customer-a", "web-1")
         told = await kubectl(control_plane, "describe", *words)
-        for sentence in ("on host-1 as epoch 1", "Placed", "Running"):
+        for sentence in ("on host-1 (epoch 1)", "Placed", "Running"):
             assert sentence in told
         await kubectl(control_plane, "delete", *words, "--timeout=20s")
         with pytest.raises(NotFound):
