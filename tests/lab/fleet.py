@@ -91,6 +91,12 @@ class Fleet:
         words = ("delete", "vs", "-n", NAMESPACE, *names, "--ignore-not-found")
         self.lab.kubectl(*words, f"--wait={str(wait).lower()}", "--timeout=60s")
 
+    def remove(self) -> None:
+        """Delete all that there are, and see that they are gone."""
+        names = self.servers()
+        if names:
+            self.delete(*names)
+
     def stand(self) -> None:
         """See that the standing servers are there, Ready and writing."""
         missing = set(STANDING) - set(self.servers())
@@ -106,9 +112,15 @@ class Fleet:
         text = self.lab.kubectl("get", "vs", "-n", NAMESPACE, "-o", "json")
         return {item["metadata"]["name"]: item for item in json.loads(text)["items"]}
 
-    def status(self, name: str) -> dict[str, Any]:
+    def get(self, name: str) -> dict[str, Any]:
         words = ("get", "vs", "-n", NAMESPACE, name, "-o", "json")
-        return dict(json.loads(self.lab.kubectl(*words)).get("status", {}))
+        return dict(json.loads(self.lab.kubectl(*words)))
+
+    def status(self, name: str) -> dict[str, Any]:
+        return dict(self.get(name).get("status", {}))
+
+    def uid(self, name: str) -> str:
+        return str(self.get(name)["metadata"]["uid"])
 
     def node_of(self, name: str) -> str:
         """The host that the domain of the server is on."""

@@ -16,6 +16,7 @@ from labtool import ROOT, LabTool, eventually, running
 pytestmark = pytest.mark.lab
 SAMPLE = str(ROOT / "manifests/samples/web-1.yaml")
 WEB = "customer-a/web-1"
+THREE = ("first", "second", "third")
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +134,11 @@ def test_a_host_loses_power_with_three_servers(lab: LabTool, fleet: Fleet) -> No
     fleet.start("host-1", first=900, second=500, third=100)
     with one_writer(lab):
         lab("host", "power-off", "host-1")
-        told = {name: fleet.await_elsewhere(name, "host-1") for name in fleet.names}
-        for name in fleet.names:
+        told = {name: fleet.await_elsewhere(name, "host-1") for name in THREE}
+        for name in THREE:
             fleet.await_writing(name, boots=2, timeout=120)
     domains = fleet.domains()
-    started = [when(domains[n]["startedAt"]) for n in ("first", "second", "third")]
+    started = [when(domains[n]["startedAt"]) for n in THREE]
     assert started == sorted(started), "higher priorities start first"
     assert len({d["host"] for d in domains.values()}) == 3, "spread over the hosts that remain"
     for name, record in told.items():
