@@ -8,7 +8,7 @@ import pytest
 from fleet import PLANES, Fleet, condition, holds, now, one_writer, seconds
 from labtool import eventually
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.unsettled]
 
 FENCE_AFTER = 3.0
 """Seconds, of the fast profile."""

@@ -6,7 +6,7 @@ import pytest
 from fleet import STANDING, Fleet, holds, now, one_writer, seconds
 from labtool import eventually
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.unsettled]
 
 LEADER_LEASE, FENCE_AFTER = 3.0, 3.0
 """Seconds, of the fast profile."""

@@ -11,7 +11,7 @@ from labtool import eventually
 
 from respawn.model.actions import CRASH_POINTS
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.unsettled]
 
 Flow = Callable[[Fleet], Callable[[], None]]
 """Brings about what it is about, and returns what to wait for, once the leader is no more."""

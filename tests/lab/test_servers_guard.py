@@ -15,7 +15,7 @@ from fleet import NAMESPACE
 from labtool import LabTool, eventually
 from servers import Desk
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.unsettled]
 
 
 @pytest.fixture
