@@ -1,6 +1,7 @@
 """QEMU processes: command lines as libvirt and people write them, and the ends of real ones."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -144,6 +145,7 @@ def test_end_by_sigkill_when_it_does_not_obey(fakes: list[Fake]) -> None:
 def test_a_stopped_one_is_not_waited_for(fakes: list[Fake]) -> None:
     fakes += [Fake(1)]
     fakes[0].process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, fakes[0].pid, os.WSTOPPED | os.WNOWAIT)  # the signal has arrived
     assert asyncio.run(end(fakes[0].pid, 1, patience=30)) < 5
     assert fakes[0].process.wait(1) == -signal.SIGKILL
 
