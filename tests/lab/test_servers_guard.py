@@ -115,20 +115,25 @@ def test_a_frozen_agent_costs_three_seconds_and_no_libvirtd(stranger: Stranger) 
         done = lab.run("host", "exec", host, "--", *inside, stdin=stranger.xml)
         assert "its agent cannot be asked" in done.stderr, done.stderr
         took = int(done.stdout.split("took")[-1])
-        assert 2500 <= took <= 3700, f"{took} ms"
+        assert 2500 <= took <= 4500, f"{took} ms: 2.8 s, and virsh itself"
         asking = threading.Thread(
             target=stranger.virsh, args=(host, "create", "/dev/stdin"), kwargs={"xml": stranger.xml}
         )
         asking.start()
+        eventually("the hook is asked", lambda: hooks(lab, host), period=0.05)
         begun = time.monotonic()
         assert stranger.virsh(host, "nodeinfo").returncode == 0, "others are served meanwhile"
         assert time.monotonic() - begun < 2.5
         asking.join(30)
         assert stranger.virsh(host, "list", "--all").returncode == 0
-        left = lab.on(host, "sh", "-c", "ps -eo args | grep -c '[h]ooks/qemu' || true")
-        assert left.strip() == "0", "the hook leaves no child"
+        assert hooks(lab, host) == 0, "the hook leaves no child"
     finally:
         lab("agent", "thaw", host)
+
+
+def hooks(lab: LabTool, host: str) -> int:
+    """How many processes of the hook there are."""
+    return int(lab.on(host, "sh", "-c", "ps -eo args | grep -c '[h]ooks/qemu' || true"))
 
 
 def renewed(desk: Desk, host: str) -> str:
