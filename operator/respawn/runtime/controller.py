@@ -78,7 +78,8 @@ class Controller:
                 self._queue.done(key)
 
     async def _run(self, key: Key, urgent: bool) -> None:
-        world, now = self._store.world(), self._clock.now()
+        # The clock first: see Leadership, which asks it after its standing has changed.
+        now, world = self._clock.now(), self._store.world()
         self._last_run[key] = now.mono
         decision = decide(world, key, now)
         if key.kind is Kind.NODE:

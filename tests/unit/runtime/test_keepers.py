@@ -11,6 +11,7 @@ import pytest
 from respawn.adapters.kubernetes.codec_node import Columns
 from respawn.adapters.kubernetes.resources import VIRTUAL_SERVERS
 from respawn.decide import timings
+from respawn.decide.election import Standing
 from respawn.decide.library import PATIENCE
 from respawn.model.base import Now, Owner
 from respawn.model.conditions import Condition, Reason, Type, find, is_true
@@ -152,7 +153,7 @@ class World:
         self.lead()
 
     def lead(self, leads: bool = True) -> None:
-        self.store.me = replace(self.store.me, leader=leads)
+        self.store.standing = lambda: Standing(leader=leads)
 
     async def key(self, pool: Pool) -> str:
         if self.key_error is not None:
