@@ -276,6 +276,21 @@ def test_the_standby_learns_the_key_writes_nothing_and_writes_once_it_leads() ->
     run(World.pools, scenario)
 
 
+def test_a_pool_that_could_not_be_written_is_not_left_alone_for_long() -> None:
+    async def scenario(world: World) -> None:
+        world.api.error = Unavailable("no answer")
+        world.store.put_pool(POOL)
+        await rounds()
+        world.api.error = None
+        world.clock.mono += 1.9
+        await rounds()
+        assert not world.api.written
+        world.clock.mono += 0.2
+        await until(lambda: world.store.pools["ceph"].ready)
+
+    run(World.pools, scenario)
+
+
 WITH_A_DISK = Server(
     "u", "customer-a", "web-1", resource_version="1",
     spec=ServerSpec(disks=(Disk("root", "ceph", 1),)),
