@@ -20,6 +20,7 @@ from respawn.ports.images import Images
 from respawn.ports.witness import Witness
 from respawn.runtime.controller import Controller, Log, run_workers
 from respawn.runtime.heart_watch import HeartWatch
+from respawn.runtime.lanes import LanedCluster
 from respawn.runtime.leadership import Leadership
 from respawn.runtime.monitors import Monitors
 from respawn.runtime.node_executor import NodeExecutor
@@ -59,18 +60,19 @@ class Operator:
         self.warrant = warrant = Warrant(lambda: self.leadership.standing, clock)
         fence = WarrantedFence(ports.fence, warrant)
         images = WarrantedImages(ports.images, warrant)
+        cluster = LanedCluster(ports.cluster)
         settler = Settler(
-            cluster=ports.cluster, images=images, fence=fence, heart=ports.heart,
+            cluster=cluster, images=images, fence=fence, heart=ports.heart,
             clock=clock, point=point,
         )  # fmt: skip
         self.controller = Controller(
-            store=self.store, queue=self.queue, cluster=ports.cluster, clock=clock, log=log,
+            store=self.store, queue=self.queue, cluster=cluster, clock=clock, log=log,
             servers=ServerExecutor(
-                store=self.store, cluster=ports.cluster, images=images, settler=settler,
+                store=self.store, cluster=cluster, images=images, settler=settler,
                 clock=clock, point=point,
             ),
             nodes=NodeExecutor(
-                store=self.store, cluster=ports.cluster, leases=ports.leases, fence=fence,
+                store=self.store, cluster=cluster, leases=ports.leases, fence=fence,
                 images=images, witness=ports.witness, clock=clock, point=point, spawn=self._spawn,
             ),
         )  # fmt: skip
