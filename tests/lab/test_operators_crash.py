@@ -79,7 +79,7 @@ def rejoin(fleet: Fleet) -> Callable[[], None]:
 
 
 FLOWS: dict[Flow, tuple[str, ...]] = {
-    start: ("protect", "disks", "epoch", "Placed", "status"),
+    start: ("protect", "making", "disks", "epoch", "Placed", "status"),
     stop: ("Revoked", "Free", "status"),
     delete: ("Revoked", "Free", "Deleted", "trash", "unprotect"),
     failover: ("Revoked", "nonces", "broken", "epoch", "Placed", "Fencing", "add", "Fenced"),

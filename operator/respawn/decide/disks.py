@@ -25,8 +25,9 @@ def judge(world: World, server: Server) -> DiskState:
     lacking = [d for d in server.spec.disks if not _there(server, d)]
     if not lacking:
         return DiskState(ready=True)
+    made = {d.name for d in server.status.disks if d.exists}
     for disk in lacking:
-        blocked = _blocked(world, disk)
+        blocked = _blocked(world, disk, made=disk.name in made)
         if blocked is not None:
             return blocked
     return DiskState(missing=True)
@@ -36,7 +37,7 @@ def _there(server: Server, disk: Disk) -> bool:
     return any(d.name == disk.name and d.size >= disk.size for d in server.status.disks)
 
 
-def _blocked(world: World, disk: Disk) -> DiskState | None:
+def _blocked(world: World, disk: Disk, *, made: bool) -> DiskState | None:
     pool = world.pools.get(disk.pool)
     if pool is None:
         message = f"disk {disk.name}: there is no StoragePool {disk.pool}; create it"
@@ -44,7 +45,8 @@ def _blocked(world: World, disk: Disk) -> DiskState | None:
     if not pool.ready:
         message = f"disk {disk.name}: waits until StoragePool {disk.pool} is Ready"
         return DiskState(reason=Reason.POOL_NOT_READY, message=message)
-    return _image_blocked(world, disk) if disk.image is not None else None
+    # A disk that was made has its content: its ServerImage is wanted no more, and may be gone.
+    return None if made or disk.image is None else _image_blocked(world, disk)
 
 
 def _image_blocked(world: World, disk: Disk) -> DiskState | None:

@@ -26,6 +26,7 @@ from respawn.model.node import FencePhase, Registration, ReportState
 from respawn.model.placement import Phase, Placement
 from respawn.model.server import (
     Disk,
+    DiskStatus,
     Recovery,
     RecoveryMode,
     RunPolicy,
@@ -375,6 +376,31 @@ def test_what_stands_in_the_way_of_a_disk(disk: Disk, reason: Reason, stalled: b
     assert is_true(found.outlook.conditions, Type.STALLED) is stalled
     assert is_true(found.outlook.conditions, Type.RECONCILING) is not stalled
     assert found.next_check == T0 + case.PATIENCE
+
+
+@pytest.mark.parametrize(
+    "disks",
+    [
+        (Disk("root", "ceph", 2 * GIB, "golden"),),
+        (Disk("root", "ceph", GIB, "golden"), Disk("data", "ceph", GIB)),
+    ],
+)
+def test_a_disk_that_was_made_needs_its_image_no_more(disks: tuple[Disk, ...]) -> None:
+    it = server(spec={"disks": disks})
+    assert isinstance(decision(it, images={}).step, actions.EnsureDisks)
+
+
+def test_a_disk_that_was_only_announced_still_needs_its_image() -> None:
+    announced = (DiskStatus("root", "ceph", "vs-uid-web-1-root", 0),)
+    found = decision(server(status={"disks": announced}), images={})
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.UNKNOWN_IMAGE
+
+
+def test_what_was_only_announced_is_trashed_too() -> None:
+    announced = (DiskStatus("root", "ceph", "vs-uid-web-1-root", 0),)
+    it = server(placement=DELETED, deleting=True, status={"disks": announced})
+    assert isinstance(told(it), actions.TrashDisks)
 
 
 def test_kstatus_of_a_running_a_halted_and_a_starting_server() -> None:

@@ -98,7 +98,7 @@ def _proven(proof: Proof | None, was: Placement) -> str:
 
 
 def _images(server: Server) -> str:
-    names = ", ".join(f"{disk.pool}/{disk.image}" for disk in server.status.disks)
+    names = ", ".join(f"{disk.pool}/{disk.image}" for disk in server.status.disks if disk.exists)
     if not names:
         return "it has no images"
     return f"its images {'are kept' if server.spec.retain_disks else 'go to the trash'}: {names}"
