@@ -7,7 +7,7 @@ has the way into Placed, this file the rest.
 from dataclasses import replace
 
 from respawn.decide import case as cases
-from respawn.decide import grounds, liveness, proof, recovery, situations, starting
+from respawn.decide import grounds, hearsay, liveness, proof, recovery, situations, starting
 from respawn.decide.case import PATIENCE, Case, Wish, set_free
 from respawn.decide.conditions import Situation
 from respawn.model.actions import (
@@ -103,6 +103,9 @@ def _stop(case: Case) -> Decision:
 
 
 def _watch(case: Case, node: Node, report: ServerReport | None) -> Decision:
+    silence = hearsay.of(case.world, node, case.now)
+    if silence is not None and (report is None or report.state is not ReportState.ENDED):
+        return case.do(None, situations.unheard(case, report, silence))
     if report is None or report.state is ReportState.STARTING:
         return case.do(None, situations.starting(case, node))
     if report.state is ReportState.PAUSED:

@@ -1,10 +1,11 @@
 """A host is lost, in every way there is, and comes back."""
 
 from tests.simulation.lab import Lab
+from tests.simulation.stories.handles import silence_agent
 from tests.simulation.stories.tell import epochs, reason, recovers_elsewhere, running, story
 
 from respawn.decide.election import FAST as FAST_TERMS
-from respawn.model.conditions import Reason
+from respawn.model.conditions import Reason, Type, find
 from respawn.model.node import FencePhase
 from respawn.model.placement import Phase
 from respawn.model.policy import FAST
@@ -187,3 +188,45 @@ async def server_without_recovery_waits_for_its_host(lab: Lab) -> None:
     lab.power_on(lost)
     await lab.until(lambda: lab.runs(uid), 40, "back with its host")
     assert lab.where(uid) == lost
+
+
+def status(lab: Lab, uid: str, kind: str = Type.READY) -> tuple[str, str]:
+    """Status and reason of a condition of the server."""
+    condition = find(lab.get(uid).status.conditions, kind)
+    assert condition is not None
+    return condition.status, condition.reason
+
+
+@story()
+async def nothing_is_called_ready_that_nobody_hears_of(lab: Lab) -> None:
+    """A failover that is held: its servers are not Ready, and are again when the host is back."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    for host in ("host-1", "host-2"):
+        lab.cut(host)
+    await lab.rest(30)
+    assert status(lab, uid) == ("False", Reason.DEAD)
+    assert status(lab, uid, Type.RUNNING)[0] == "False"
+    writes = len(lab.api.writes)
+    await lab.rest(60)
+    assert len(lab.api.writes) == writes, "it is said once"
+    for host in ("host-1", "host-2"):
+        lab.heal(host)
+    await lab.until(lambda: lab.runs(uid), 15, "Ready again")
+    assert epochs(lab, uid) == [1]
+
+
+@story()
+async def server_of_a_host_without_agent_is_unknown(lab: Lab) -> None:
+    """Its QEMU runs on, or it does not: nobody is there to say. And a start waits and says so."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    lab.cordon("host-2", "host-3")
+    await lab.rest(1)
+    silence_agent(lab)
+    starting = lab.server("web-2")
+    await lab.rest(20)
+    assert status(lab, uid) == ("Unknown", Reason.AGENT_DOWN)
+    assert status(lab, starting) == ("False", Reason.AGENT_DOWN)
+    assert epochs(lab, uid) == [1] and lab.node("host-1").fence.generation == 0
+    lab.hosts["host-1"].agent_stays_dead = False
+    await lab.until(lambda: lab.runs(uid) and lab.runs(starting), 10, "both are Ready")
+    assert epochs(lab, uid) == [1]
