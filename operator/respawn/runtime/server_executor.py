@@ -68,6 +68,9 @@ class ServerExecutor:
         fresh, node = await asyncio.gather(
             self._fresh(server, Phase.FREE, Phase.REVOKED), self._cluster.get_node(step.node)
         )
+        # The boot that it is placed on must be known here before the placement is: against an older
+        # picture of the Node it would look as if its host had rebooted.
+        self._store.put_node(node)
         target = _usable(node)
         evidence = await self._settler.evidence(fresh, world)
         lockers = await self._settler.settle(fresh, evidence, world.pools)

@@ -1,7 +1,12 @@
 """A host is lost, in every way there is, and comes back."""
 
 from tests.simulation.lab import Lab
-from tests.simulation.stories.handles import silence_agent
+from tests.simulation.stories.handles import (
+    ON_1,
+    hold_watch,
+    registered,
+    silence_agent,
+)
 from tests.simulation.stories.tell import epochs, reason, recovers_elsewhere, running, story
 
 from respawn.decide.election import FAST as FAST_TERMS
@@ -230,3 +235,19 @@ async def server_of_a_host_without_agent_is_unknown(lab: Lab) -> None:
     lab.hosts["host-1"].agent_stays_dead = False
     await lab.until(lambda: lab.runs(uid) and lab.runs(starting), 10, "both are Ready")
     assert epochs(lab, uid) == [1]
+
+
+@story()
+async def placed_on_a_boot_that_no_watch_has_shown_yet(lab: Lab) -> None:
+    """The Node is read afresh for a start: an older picture of it does not end that start."""
+    await lab.begin()
+    operator, host = lab.operators[0], lab.hosts["host-1"]
+    gate = hold_watch(lab, operator.name, "node")
+    lab.power_off("host-1")
+    lab.power_on("host-1")
+    await lab.until(lambda: registered(lab) == host.boot_id, 10, "registered anew")
+    uid = lab.server("web-1", node_selector=ON_1)
+    await lab.rest(2)
+    gate.open()
+    await lab.until(lambda: lab.runs(uid), 10)
+    assert epochs(lab, uid) == [1] and lab.get(uid).placement.epoch == 1
