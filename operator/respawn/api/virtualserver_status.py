@@ -150,6 +150,9 @@ class InterfaceHardware(Model):
         default=None, description="MAC address."
     )
     slot: Count | None = Field(default=None, description="PCI slot in the guest.")
+    bridge: Ref | None = Field(
+        default=None, description="Bridge it was plugged into at the last start."
+    )
 
 
 class Hardware(Model):

@@ -90,7 +90,7 @@ def _placed(s: Situation) -> Row:
 def _disks(disks: DiskState, changes: tuple[str, ...]) -> Row:
     if disks.ready:
         return Type.DISKS_READY, "True", Reason.AS_SPECIFIED, ""
-    if changes:
+    if changes and not disks.stalled:
         return Type.DISKS_READY, "False", Reason.SPEC_CHANGED, "at the server's next start"
     if disks.reason is not None:
         return Type.DISKS_READY, "False", disks.reason, disks.message

@@ -87,6 +87,8 @@ class NicHardware:
     name: str
     mac: str
     slot: int
+    bridge: str = ""
+    """What it was plugged into at the last start; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from respawn.model.server import (
     Setback,
 )
 from respawn.model.sight import Answer, Testimony
+from respawn.model.storage import Pool
 from respawn.model.world import Trouble
 
 DEAD = sight(9, 9, testimony=Testimony(T0 - 1, Answer.SILENCE))
@@ -388,6 +389,20 @@ def test_what_stands_in_the_way_of_a_disk(disk: Disk, reason: Reason, stalled: b
 def test_a_disk_that_was_made_needs_its_image_no_more(disks: tuple[Disk, ...]) -> None:
     it = server(spec={"disks": disks})
     assert isinstance(decision(it, images={}).step, actions.EnsureDisks)
+
+
+def test_a_disk_that_came_back_with_another_pool_waits_for_its_owner() -> None:
+    moved = {"disks": (Disk("root", "fast", GIB, "golden"),)}
+    pools = {"ceph": Pool("ceph", pool="vms"), "fast": Pool("fast", pool="fast")}
+    found = decision(server(spec=moved), pools=pools)
+    assert not isinstance(found.step, actions.Place | actions.EnsureDisks)
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.DISK_IN_OTHER_POOL
+    assert "StoragePool ceph" in ready.message and is_true(found.outlook.conditions, Type.STALLED)
+    runs = decision(server(spec=moved, placement=placed()), RUNS, pools=pools).outlook
+    disks = find(runs.conditions, Type.DISKS_READY)
+    assert disks is not None and disks.reason == Reason.DISK_IN_OTHER_POOL
+    assert is_true(runs.conditions, Type.READY), "what runs is told, and runs on"
 
 
 def test_a_disk_that_was_only_announced_still_needs_its_image() -> None:
