@@ -109,12 +109,22 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
         return Type.SCHEDULABLE, "False", Reason.DELETING, message
     if node.spec.cordoned:
         return Type.SCHEDULABLE, "False", Reason.CORDONED, "ends with scheduling.mode Enabled"
+    if node.spec.drain:
+        return Type.SCHEDULABLE, "False", Reason.DRAIN_COMES_LATER, _drain(world, node)
     if node.fence.phase is not FencePhase.OK:
         return Type.SCHEDULABLE, "False", Reason.FENCED, "ends when its fence is lifted"
     if liveness.verdict(world, node, now).state in (State.HEALTHY, State.SUSPECT):
         return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
     reason, message = _sentence(world, node, now)
     return Type.SCHEDULABLE, "False", reason, message
+
+
+def _drain(world: World, node: Node) -> str:
+    here = len(world.by_node.get(node.name, ()))
+    return (
+        f"no new servers come here, but the {here} on it stay: live migration comes later. Halt "
+        "them to empty the host; ends with maintenance.mode None"
+    )
 
 
 def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:

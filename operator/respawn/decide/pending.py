@@ -36,7 +36,6 @@ def disks(server: Server) -> Iterator[str]:
         elif made[disk.name].pool == disk.pool and made[disk.name].size < disk.size:
             yield f"disk {disk.name} {format_quantity(made[disk.name].size)} -> {size}"
 
-
     wanted = {disk.name for disk in server.spec.disks}
     started = server.status.hardware
     for name in (d.name for d in started.disks if d.name not in wanted) if started else ():

@@ -121,6 +121,7 @@ class Reason(StrEnum):
     ALIVE = "Alive"
     NOT_REGISTERED = "NotRegistered"
     CORDONED = "Cordoned"
+    DRAIN_COMES_LATER = "DrainComesLater"
     SILENT = "Silent"
     SUSPECT = "Suspect"
     UNKNOWN = "Unknown"

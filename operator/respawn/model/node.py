@@ -139,6 +139,10 @@ class NodeSpec:
     storage: tuple[str, ...] = ()
     migration: tuple[str, ...] = ()
     cordoned: bool = False
+    drain: bool = False
+    """It is to be emptied: no new servers come here."""
+    reserved: int | None = None
+    """Bytes kept for the host itself; None: what its agent is configured to keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,12 @@ class Node:
     def registration(self) -> Registration | None:
         """The boot that is registered."""
         return self.host.registration
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that are never given to servers."""
+        own = self.host.capacity.reserved
+        return own if self.spec.reserved is None else self.spec.reserved
 
     def label(self, key: str) -> str | None:
         """Its label, every host being its own `respawn.dev/host` even when unlabelled."""
