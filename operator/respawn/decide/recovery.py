@@ -46,6 +46,17 @@ def retry_at(last: Setback | None) -> datetime | None:
     return last.at + min(FIRST_DELAY * (1 << doublings), LONGEST_DELAY)
 
 
+def wait(last: Setback | None, now: datetime) -> float:
+    """Seconds until the next start is due; 0: it is.
+
+    Never longer than the longest delay there is: a due moment beyond that was written by a clock
+    that has been set back since, or by another operator's that is wrong.
+    """
+    due = retry_at(last)
+    left = timedelta(0) if due is None else due - now
+    return left.total_seconds() if timedelta(0) < left <= LONGEST_DELAY else 0.0
+
+
 def completed(server: Server) -> bool:
     """Whether the guest ended by itself, and its run policy says that this was it.
 
@@ -133,7 +144,8 @@ def _goes_first(other: Server, server: Server, now: Now) -> bool:
         or _failed_once(other)
         or _waits_for_capacity(other)
     )
-    return not gives_way and now.wall - (record.decided or now.wall) <= WAVE_LIMIT
+    # A moment in the future is another clock's: it holds nobody up for longer.
+    return not gives_way and abs(now.wall - (record.decided or now.wall)) <= WAVE_LIMIT
 
 
 def _failed_once(server: Server) -> bool:
