@@ -430,6 +430,28 @@ def test_kstatus_of_a_running_a_halted_and_a_starting_server() -> None:
     assert is_true(running, Type.RUNNING) and not is_true(halted, Type.RUNNING)
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [
+        (Reason.HOST_LOST, Reason.START_FAILED, True),
+        (Reason.HOST_LOST, Reason.HOST_LOST, True),
+        (Reason.QEMU_DIED, Reason.HOST_LOST, False),
+    ],
+)
+def test_a_start_that_fails_on_the_way_back_ends_no_timeline(first, then, kept: bool) -> None:
+    record = Recovery(
+        first, "host-2", "host-1", proof="Fenced", decided=WALL - timedelta(seconds=20)
+    )
+    it = server(placement=placed(), status={"recovery": record})
+    if then == Reason.HOST_LOST:
+        step = decision(it, sights={"host-1": DEAD}).step
+    else:
+        step = decision(it, report(state=ReportState.FAILED, reason=then)).step
+    assert isinstance(step, actions.Revoke) and step.setback is not None
+    assert step.setback.reason == then
+    assert (step.recovery == record) is kept
+
+
 def test_the_timeline_ends_when_it_is_seen_running() -> None:
     record = Recovery(Reason.HOST_LOST, "host-2", "host-1", decided=WALL)
     it = server(placement=placed(), status={"recovery": record})
