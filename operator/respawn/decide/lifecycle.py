@@ -26,12 +26,9 @@ from respawn.model.placement import Phase
 from respawn.model.server import Recovery, Server
 from respawn.model.world import World
 
-RETRY_AFTER: dict[str, float] = {
-    Reason.FOREIGN_CLIENT: 3.0,
-    Reason.EPOCH_BEHIND_IMAGE: PATIENCE,
-    Reason.DISK_FAILED: PATIENCE,
-}
-"""Seconds until a step that was refused for that reason is tried again."""
+FIRST_RETRY: dict[str, float] = {Reason.FOREIGN_CLIENT: 3.0}
+"""Seconds until a step that was refused for that reason is tried again the first time, and twice as
+long each time; other reasons, and in the end this one, are looked at with patience."""
 
 
 def decide(world: World, server: Server, now: Now) -> Decision:
@@ -41,7 +38,8 @@ def decide(world: World, server: Server, now: Now) -> Decision:
     decision = PHASES[server.placement.phase](case)
     if trouble is None or decision.step is None or isinstance(decision.step, Report | Revoke):
         return decision
-    again = trouble.at + RETRY_AFTER.get(trouble.reason, PATIENCE)
+    first = FIRST_RETRY.get(trouble.reason, PATIENCE)
+    again = trouble.at + min(first * 2 ** min(trouble.times - 1, 10), PATIENCE)
     if now.mono >= again:
         return decision
     s = replace(

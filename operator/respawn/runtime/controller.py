@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from respawn.decide import decide, grounds, hearsay, liveness
 from respawn.decide.hearsay import Silence
-from respawn.model.actions import Decision, NodeStep, Place, ServerStep
+from respawn.model.actions import Decision, NodeStep, Place, Report, ServerStep
 from respawn.model.base import Key, Kind
 from respawn.model.conditions import Reason
 from respawn.model.world import Trouble
@@ -168,18 +168,31 @@ class Controller:
             await self._refresh(key, urgent)
         except Refused as refused:
             self._log(key, step.name, f"refused: {refused}")
-            trouble = Trouble(refused.reason, str(refused), self._clock.now().mono)
-            self._store.troubled(key, trouble)
-            self._queue.add(key, urgent=urgent)
+            self._refuse(key, refused)
+            if isinstance(step, NodeStep):
+                # What refuses a node's step is no part of its picture: it would be tried at once.
+                self._queue.retry(key, urgent=urgent)
+            else:
+                self._queue.add(key, urgent=urgent)
         except PortError as lost:
             self._log(key, step.name, f"unknown whether done: {lost}")
             self._doubt(key, urgent)
         else:
-            self._store.troubled(key, None)
+            if not isinstance(step, Report):
+                # To say what the trouble is does not end it.
+                self._store.troubled(key, None)
             self._queue.succeeded(key)
             self._queue.add(key, urgent=urgent)
         finally:
             self._store.reserved.pop(key.id, None)
+
+    def _refuse(self, key: Key, refused: Refused) -> None:
+        before, now = self._store.trouble.get(str(key)), self._clock.now().mono
+        in_a_row = before is not None and now - before.at < 2 * PATIENCE
+        times = 1
+        if before is not None and in_a_row and before.reason == refused.reason:
+            times = before.times + 1
+        self._store.troubled(key, Trouble(refused.reason, str(refused), now, times))
 
     def _doubt(self, key: Key, urgent: bool) -> None:
         """Whether it was done is unknown, and who did not answer needs no more questions now."""

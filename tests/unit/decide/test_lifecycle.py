@@ -334,6 +334,16 @@ def test_a_refused_step_waits_with_its_reason_and_is_tried_again() -> None:
     assert isinstance(decision(it, at=3.1, trouble=trouble).step, actions.Place)
 
 
+@pytest.mark.parametrize(("times", "after"), [(1, 3.0), (2, 6.0), (4, 24.0), (5, 30.0), (99, 30.0)])
+def test_who_waits_long_for_a_foreign_client_is_looked_at_twice_a_minute(times, after) -> None:
+    def when(ago: float):
+        return {"server/uid-web-1": Trouble(Reason.FOREIGN_CLIENT, "held", T0 - ago, times)}
+
+    waits = decision(server(), trouble=when(after - 1.0))
+    assert waits.next_check == T0 + 1.0 and not isinstance(waits.step, actions.Place)
+    assert isinstance(decision(server(), trouble=when(after)).step, actions.Place)
+
+
 def test_trouble_never_stops_a_revocation() -> None:
     trouble = {"server/uid-web-1": Trouble(Reason.FOREIGN_CLIENT, "", T0)}
     it = server(placement=placed())
