@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
+UP_S = 300.0
+"""Patience with `up`, which takes 15 s on a quiet machine."""
 
 
 class LabFailed(AssertionError):
@@ -92,8 +94,8 @@ def running(name: str, *options: str) -> Iterator[LabTool]:
         yield lab  # somebody else's, kept for speed
         return
     lab("down")
-    lab("up", *options)
     try:
+        lab("up", *options, timeout=UP_S)
         yield lab
     finally:
         keep_logs(name)
