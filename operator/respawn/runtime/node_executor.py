@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 
 from respawn.decide import fence_table, grounds, liveness
@@ -162,8 +161,7 @@ class NodeExecutor:
             raise
         self._point("rm")
         if this not in self._lost_removals:
-            returned = self._store.me.lifts_returned | {this}
-            self._store.me = replace(self._store.me, lifts_returned=returned)
+            self._store.lift_returned(*this)
         await self._read_blocklist()
         await self._move(node, outlook, lambda n: fence_table.lifted(n.fence, step.generation, me))
         self._point("OK")

@@ -11,6 +11,7 @@ import pytest
 from respawn.adapters.kubernetes.codec_node import Columns
 from respawn.adapters.kubernetes.resources import VIRTUAL_SERVERS
 from respawn.decide import timings
+from respawn.decide.election import Standing
 from respawn.decide.library import PATIENCE
 from respawn.model.base import Now, Owner
 from respawn.model.conditions import Condition, Reason, Type, find, is_true
@@ -152,7 +153,7 @@ class World:
         self.lead()
 
     def lead(self, leads: bool = True) -> None:
-        self.store.me = replace(self.store.me, leader=leads)
+        self.store.standing = lambda: Standing(leader=leads)
 
     async def key(self, pool: Pool) -> str:
         if self.key_error is not None:
@@ -271,6 +272,21 @@ def test_the_standby_learns_the_key_writes_nothing_and_writes_once_it_leads() ->
         await until(lambda: world.store.pools["ceph"].ready)
         world.store.drop_pool("ceph")
         assert not world.ceph.keys
+
+    run(World.pools, scenario)
+
+
+def test_a_pool_that_could_not_be_written_is_not_left_alone_for_long() -> None:
+    async def scenario(world: World) -> None:
+        world.api.error = Unavailable("no answer")
+        world.store.put_pool(POOL)
+        await rounds()
+        world.api.error = None
+        world.clock.mono += 1.9
+        await rounds()
+        assert not world.api.written
+        world.clock.mono += 0.2
+        await until(lambda: world.store.pools["ceph"].ready)
 
     run(World.pools, scenario)
 
