@@ -54,6 +54,8 @@ async def killed_qemu_returns_in_place_then_elsewhere_then_backs_off(lab: Lab) -
     lab.hosts[second or ""].kill_qemu(uid)
     await lab.until(lambda: reason(lab, uid) == Reason.BACK_OFF, 5, "backs off")
     assert 7 < await lab.until(lambda: lab.runs(uid), 20, "back after the back-off") < 13
+    record = lab.get(uid).status.recovery
+    assert record is not None and record.proof == "Ended", "its wait has not lost the proof"
 
 
 @story()
