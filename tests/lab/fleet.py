@@ -297,8 +297,8 @@ def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
 class Watch:
     """Asks who may write, all the time; more than one active is the violation."""
 
-    def __init__(self, lab: LabTool) -> None:
-        self._lab = lab
+    def __init__(self, lab: LabTool, period: float) -> None:
+        self._lab, self._period = lab, period
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.looks = 0
@@ -306,7 +306,7 @@ class Watch:
         self.failures: list[str] = []
 
     def _run(self) -> None:
-        while not self._over.wait(0.2):
+        while not self._over.wait(self._period):
             try:
                 images = self._lab.json("writers")["images"]
             except (AssertionError, ValueError) as error:
@@ -331,9 +331,9 @@ class Watch:
 
 
 @contextmanager
-def one_writer(lab: LabTool) -> Iterator[Watch]:
-    """All that happens in here happens under the eyes of a Watch."""
-    watch = Watch(lab)
+def one_writer(lab: LabTool, period: float = 0.2) -> Iterator[Watch]:
+    """All that happens in here happens under the eyes of a Watch, with that long between looks."""
+    watch = Watch(lab, period)
     with watch:
         yield watch
     watch.check()

@@ -27,6 +27,7 @@ class LabTool:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._environment: dict[str, str] = {}
 
     def run(
         self, *words: str, stdin: str | None = None, timeout: float = 90
@@ -57,7 +58,21 @@ class LabTool:
         return self("ceph", "exec", "--", *command)
 
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
-        return self("kubectl", *words, stdin=stdin)
+        """kubectl as a user's shell has it after `eval "$(hack/lab env)"`: tests ask all the time,
+        and `hack/lab kubectl` takes four times the processor time to say the same.
+        """
+        if not self._environment:
+            lines = (line.removeprefix("export ") for line in self("env").splitlines())
+            pairs = (line.partition("=")[::2] for line in lines)
+            said = {name: value.replace("$PATH", os.environ["PATH"]) for name, value in pairs}
+            self._environment = {**os.environ, **said}
+        done = subprocess.run(
+            ["kubectl", *words],
+            text=True, capture_output=True, input=stdin, timeout=90, env=self._environment,
+        )  # fmt: skip
+        if done.returncode:
+            raise LabFailed(f"kubectl {' '.join(words)}: {done.returncode}\n{done.stderr}")
+        return done.stdout
 
     def domains(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.json("domains")["domains"]
