@@ -13,6 +13,9 @@ from typing import Any
 
 import yaml
 from labtool import LabTool, eventually
+from window import Window
+
+from labkit.errors import LabError
 
 NAMESPACE = "customer-f"
 STANDING = {"gold": 900, "silver": 500, "bronze": 100}
@@ -62,11 +65,20 @@ def manifest(name: str, *, prefer: Sequence[str] = (), priority: int = 100) -> d
     }
 
 
+def standing(name: str) -> dict[str, Any]:
+    """One of STANDING, that would like a host without another of them."""
+    document = manifest(name, priority=STANDING[name])
+    apart = {"group": "standing", "topologyKey": "respawn.dev/host", "mode": "Preferred"}
+    document["spec"]["placement"]["antiAffinity"] = [apart]
+    return document
+
+
 class Fleet:
     """The lab's servers of this suite, its hosts and its operators."""
 
     def __init__(self, lab: LabTool) -> None:
         self.lab = lab
+        self.window = Window(lab.name)
         self._pings = ThreadPoolExecutor(4)
 
     # Making and unmaking.
@@ -98,23 +110,27 @@ class Fleet:
             self.delete(*names)
 
     def stand(self) -> None:
-        """See that the standing servers are there, Ready and writing."""
-        missing = set(STANDING) - set(self.servers())
-        if missing:
-            self.apply(*(manifest(n, priority=STANDING[n]) for n in sorted(missing)))
+        """See that the standing servers are there, Ready and writing, each on its own host."""
+        self.apply(*(standing(name) for name in STANDING))
         for name in STANDING:
             self.await_ready(name)
             self.await_writing(name)
+        taken: set[str] = set()
+        for name in STANDING:
+            if self.node_of(name) in taken:
+                self.delete(name)
+                self.apply(standing(name))
+                self.await_ready(name)
+                self.await_writing(name)
+            taken.add(self.node_of(name))
 
     # Servers.
 
     def servers(self) -> dict[str, dict[str, Any]]:
-        text = self.lab.kubectl("get", "vs", "-n", NAMESPACE, "-o", "json")
-        return {item["metadata"]["name"]: item for item in json.loads(text)["items"]}
+        return {item["metadata"]["name"]: item for item in self.window.servers(NAMESPACE)}
 
     def get(self, name: str) -> dict[str, Any]:
-        words = ("get", "vs", "-n", NAMESPACE, name, "-o", "json")
-        return dict(json.loads(self.lab.kubectl(*words)))
+        return self.window.server(NAMESPACE, name)
 
     def status(self, name: str) -> dict[str, Any]:
         return dict(self.get(name).get("status", {}))
@@ -127,16 +143,20 @@ class Fleet:
         return str(self.domains()[name]["host"])
 
     def guest(self, name: str) -> dict[str, Any]:
-        return self.lab.guest(f"{NAMESPACE}/{name}")
+        return self.window.guest(f"{NAMESPACE}/{name}")
 
     def boots(self, name: str) -> int:
         return len(self.guest(name)["boots"])
+
+    def qemus(self) -> list[dict[str, Any]]:
+        """Every QEMU of the lab, stale ones too."""
+        return self.window.domains()
 
     def domains(self) -> dict[str, dict[str, Any]]:
         """The domains of all servers, by name; two of one server fail."""
         uids = {server["metadata"]["uid"]: name for name, server in self.servers().items()}
         found: dict[str, dict[str, Any]] = {}
-        for domain in self.lab.domains():
+        for domain in self.qemus():
             name = uids.get(domain["uid"])
             if name is not None:
                 assert name not in found, f"two domains: {found} and {domain}"
@@ -207,12 +227,11 @@ class Fleet:
 
     def node(self, name: str) -> dict[str, Any]:
         """Its status."""
-        text = self.lab.kubectl("get", "nodes.respawn.dev", name, "-o", "json")
-        return dict(json.loads(text).get("status", {}))
+        return self.nodes()[name]
 
     def nodes(self) -> dict[str, dict[str, Any]]:
-        text = self.lab.kubectl("get", "nodes.respawn.dev", "-o", "json")
-        return {item["metadata"]["name"]: item["status"] for item in json.loads(text)["items"]}
+        """The status of every host."""
+        return {item["metadata"]["name"]: item.get("status", {}) for item in self.window.nodes()}
 
     def await_reason(self, host: str, reason: str, timeout: float = 30) -> None:
         """Until the node is not Ready for that reason."""
@@ -250,11 +269,7 @@ class Fleet:
 
     def leader(self) -> str:
         """The index of the leader, empty if there is none."""
-        said = self.lab("operator", "leader").strip()
-        return said if said.isdigit() else ""
-
-    def standby(self) -> str:
-        return {"1": "2", "2": "1"}[self.leader()]
+        return self.window.leader()
 
     def await_other_leader(self, than: str, timeout: float = 20) -> str:
         return eventually(
@@ -263,18 +278,40 @@ class Fleet:
             timeout=timeout,
         )
 
-    def arm(self, order: str, step: str) -> str:
-        """Let one lead that will crash, or freeze, after that step; the other one stands by."""
+    def arm(self, order: str, step: str, then: str | None = None) -> str:
+        """Let one lead that will crash, or freeze, after STEP; its index.
+
+        The other one stands by; it will crash after THEN, if that is given.
+        """
         leader = self.leader()
-        armed = {"1": "2", "2": "1"}[leader]
+        armed = self.other(leader)
         self.lab("operator", order, armed, step)
         self.lab("operator", "stop", leader)
-        self.lab("operator", "start", leader)
+        eventually(f"operator {armed} leads", lambda: self.leader() == armed)
+        if then is None:
+            self.lab("operator", "start", leader)
+        else:
+            self.lab("operator", order, leader, then)
+        self.await_standby(leader)
         return armed
+
+    def await_standby(self, index: str) -> None:
+        """Until that operator, newly started, has seen all that there is."""
+
+        def listed() -> bool:
+            log = self.window.lab.folder.logs / f"operator-{index}.log"
+            _, _, since = log.read_text().rpartition(f" operator operator-{index}/")
+            return " objects listed" in since
+
+        eventually(f"operator {index} stands by", listed)
+
+    def other(self, index: str) -> str:
+        """The operator that is not `index`."""
+        return {"1": "2", "2": "1"}[index]
 
     def crashes(self, index: str) -> int:
         """How often that operator ended at a crash point."""
-        lines = self.lab("logs", "supervisor").splitlines()
+        lines = (self.window.lab.folder.logs / "supervisor.log").read_text().splitlines()
         return sum(f" operator-{index}: " in line and line.endswith(" ended, 70") for line in lines)
 
     # The positive control.
@@ -298,7 +335,7 @@ class Watch:
     """Asks who may write, all the time; more than one active is the violation."""
 
     def __init__(self, lab: LabTool) -> None:
-        self._lab = lab
+        self._window = Window(lab.name)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.looks = 0
@@ -308,8 +345,8 @@ class Watch:
     def _run(self) -> None:
         while not self._over.wait(0.2):
             try:
-                images = self._lab.json("writers")["images"]
-            except (AssertionError, ValueError) as error:
+                images = self._window.writers()
+            except LabError as error:
                 self.failures.append(str(error))
                 continue
             self.looks += 1
