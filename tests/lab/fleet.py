@@ -339,6 +339,7 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.looks = 0
+        self.looked_to_the_end = False
         self.violations: list[dict[str, Any]] = []
         self.failures: list[str] = []
 
@@ -351,6 +352,7 @@ class Watch:
                 continue
             self.looks += 1
             self.violations += [row for row in images if row["active"] > 1]
+        self.looked_to_the_end = True
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -362,6 +364,7 @@ class Watch:
 
     def check(self) -> None:
         """It looked all the time, and saw no second writer."""
+        assert self.looked_to_the_end, "the look at the writers broke off"
         assert self.looks > 0, f"writers never answered: {self.failures[-3:]}"
         assert not self.failures, f"writers did not answer: {self.failures}"
         assert self.violations == [], self.violations
