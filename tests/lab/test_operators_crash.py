@@ -94,8 +94,13 @@ WHOLE_LOSS: Deaths = (
     (failover, ("Fencing", "add", "Fenced", "broken", "epoch", "Placed")),
     (rejoin, ("Lifting", "taken", "rm", "OK", "node-status")),
 )
-OTHER_LOSS: Deaths = ((failover, ("Revoked", "nonces")), (rejoin, ("Lifting", "untaint")))
-"""What runs beside the steps of WHOLE_LOSS, and what comes after them."""
+OTHER_LOSS: Deaths = (
+    (failover, ("Revoked", "nonces")),
+    (rejoin, ("Lifting", "taken", "untaint")),
+)
+"""What runs beside the steps of WHOLE_LOSS. A taint is ended by the next process of the operator
+whose lift was taken, be it the leader or not.
+"""
 
 
 def phase(fleet: Fleet, name: str) -> str:
@@ -119,7 +124,7 @@ def die(fleet: Fleet, flow: Flow, steps: tuple[str, ...]) -> None:
         crashes[mortal] += 1
         eventually(
             f"operator {mortal} dies after {step}",
-            lambda: {index: fleet.crashes(index) for index in crashes} == crashes,
+            lambda: fleet.crashes(mortal) == crashes[mortal],  # noqa: B023
             period=0.05,
         )
         if turn + 2 in after:
