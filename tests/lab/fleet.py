@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -313,6 +314,13 @@ class Fleet:
         """How often that operator ended at a crash point."""
         lines = (self.window.lab.folder.logs / "supervisor.log").read_text().splitlines()
         return sum(f" operator-{index}: " in line and line.endswith(" ended, 70") for line in lines)
+
+    def stands_still(self, index: str) -> bool:
+        """Whether that operator was stopped by a signal, its own perhaps."""
+        lab = self.window.lab
+        pid = lab.supervisor.services()[f"operator-{index}"]["pid"]
+        stat = Path(f"/proc/{lab.pid}/root/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
 
     # The positive control.
 

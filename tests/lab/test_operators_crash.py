@@ -188,9 +188,10 @@ def wakes(fleet: Fleet, flow: Flow, step: str) -> str:
     armed = fleet.arm("freeze-after", step)
     with one_writer(fleet.lab):
         ends = flow(fleet)
-        fleet.await_other_leader(armed, timeout=40)
+        eventually(f"it stops after {step}", lambda: fleet.stands_still(armed))
         ends()
         pids, before = fleet.pids(), (fleet.fences(), fleet.blocklist())
+        assert fleet.stands_still(armed)
         fleet.lab("operator", "thaw", armed)
         holds("it changes nothing", 4, lambda: (fleet.fences(), fleet.blocklist()) == before)
     assert fleet.pids() == pids
