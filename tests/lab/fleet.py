@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -214,15 +214,21 @@ class Fleet:
             assert len(found["boots"]) == boots, found["boots"]
         return found
 
-    def answering(self, name: str, duration: int) -> Future[float]:
-        """For how many of `duration` seconds, from now, its guest answers pings."""
+    def answering(self, name: str, duration: int) -> Future[datetime]:
+        """Until when its guest answers pings, if it stops to within `duration` seconds from now."""
+        ping = self.window.pinger(f"{NAMESPACE}/{name}")
+        begun = threading.Event()
 
-        def ping() -> float:
-            words = ("ping", f"{NAMESPACE}/{name}", "--seconds", str(duration))
-            found = self.lab.json(*words)
-            return float(found["sent"] - found["lost"]) * duration / found["sent"]
+        def last_answer() -> datetime:
+            start = now()
+            begun.set()
+            found = ping(duration)
+            answered = found["sent"] - found["lost"]
+            return start + timedelta(seconds=answered * duration / found["sent"])
 
-        return self._pings.submit(ping)
+        future = self._pings.submit(last_answer)
+        begun.wait()
+        return future
 
     # Hosts.
 

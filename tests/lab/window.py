@@ -10,12 +10,13 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from labtool import LabFailed
 
-from labkit import guests, truth, writers
+from labkit import cephview, guests, pinger, truth, writers
 from labkit.lab import Lab
 from labkit.names import ServerName
 from respawn.adapters.kubernetes.config import from_kubeconfig
@@ -51,6 +52,17 @@ class Window:
     def guest(self, name: str) -> dict[str, Any]:
         """As `hack/lab guest NAMESPACE/NAME` answers."""
         return guests.evidence(self.lab, ServerName.parse(name))
+
+    def pinger(self, name: str) -> Callable[[int], dict[str, int]]:
+        """What asks the guest, for so many seconds, whether it is there; begins without delay."""
+        lab = self.lab
+        address = guests.Guest(lab, ServerName.parse(name)).address()
+
+        def ping(seconds: int) -> dict[str, int]:
+            with cephview.inside_network(lab, "tenant"):
+                return dict(pinger.ping(address, float(seconds)))
+
+        return ping
 
     def leader(self) -> str:
         """The index of the operator that holds the Lease; empty if none does."""
