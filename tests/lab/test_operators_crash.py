@@ -7,6 +7,7 @@ before had died. The last one finishes. Six steps are in the default run; all of
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from fleet import STANDING, Fleet, holds, manifest, one_writer
@@ -135,9 +136,20 @@ def die(fleet: Fleet, flow: Flow, steps: tuple[str, ...]) -> None:
     assert found == crashes, "the processes that come after do not crash"
 
 
+@contextmanager
+def unarmed(fleet: Fleet) -> Iterator[None]:
+    """Whatever fails in here leaves no operator that stops, or will, for the tests that follow."""
+    try:
+        yield
+    except BaseException:
+        for index in ("1", "2"):
+            fleet.lab.run("operator", "kill", index)
+        raise
+
+
 def die_often(fleet: Fleet, deaths: Deaths) -> None:
     """No server comes to harm by any of it."""
-    with one_writer(fleet.lab):
+    with unarmed(fleet), one_writer(fleet.lab):
         for flow, steps in deaths:
             die(fleet, flow, steps)
     for name in STANDING:
@@ -185,8 +197,8 @@ def wakes(fleet: Fleet, flow: Flow, step: str) -> str:
     """The leader stops right after the step, and runs on when another one has done all: it changes
     nothing. Its index.
     """
-    armed = fleet.arm("freeze-after", step)
-    with one_writer(fleet.lab):
+    with unarmed(fleet), one_writer(fleet.lab):
+        armed = fleet.arm("freeze-after", step)
         ends = flow(fleet)
         eventually(f"it stops after {step}", lambda: fleet.stands_still(armed))
         ends()
