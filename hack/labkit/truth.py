@@ -22,6 +22,8 @@ from labkit.lab import Lab
 
 #: our own metadata in a domain: who it is and which incarnation
 DOMAIN_METADATA = "https://respawn.dev/domain/v1"
+# libvirt raises what it also prints: a domain that is not there is an answer, not a complaint
+libvirt.registerErrorHandler(lambda _context, _error: None, None)
 _DOMAIN_NAME = re.compile(r"vs-(?P<uid>[0-9a-f-]{36})\.(?P<epoch>[0-9]+)\Z")
 
 
