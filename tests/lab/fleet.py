@@ -112,18 +112,19 @@ class Fleet:
 
     def stand(self) -> None:
         """See that the standing servers are there, Ready and writing, each on its own host."""
-        self.apply(*(standing(name) for name in STANDING))
-        for name in STANDING:
+        self._await_standing(*STANDING)
+        hosts = [self.node_of(name) for name in STANDING]
+        crowded = [name for nth, name in enumerate(STANDING) if hosts[nth] in hosts[:nth]]
+        if crowded:
+            self.delete(*crowded)
+            self._await_standing(*crowded)
+
+    def _await_standing(self, *names: str) -> None:
+        self.apply(*(standing(name) for name in names))
+        for name in names:
             self.await_ready(name)
+        for name in names:
             self.await_writing(name)
-        taken: set[str] = set()
-        for name in STANDING:
-            if self.node_of(name) in taken:
-                self.delete(name)
-                self.apply(standing(name))
-                self.await_ready(name)
-                self.await_writing(name)
-            taken.add(self.node_of(name))
 
     # Servers.
 
