@@ -5,6 +5,7 @@ Nothing here uses Respawn. Host = whose PID namespace the process is in.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -21,6 +22,8 @@ from labkit.lab import Lab
 
 #: our own metadata in a domain: who it is and which incarnation
 DOMAIN_METADATA = "https://respawn.dev/domain/v1"
+# libvirt raises what it also prints: a domain that is not there is an answer, not a complaint
+libvirt.registerErrorHandler(lambda _context, _error: None, None)
 _DOMAIN_NAME = re.compile(r"vs-(?P<uid>[0-9a-f-]{36})\.(?P<epoch>[0-9]+)\Z")
 
 
@@ -60,7 +63,8 @@ def _owners(lab: Lab) -> dict[str, str | None]:
     for host in lab.hosts():
         pid = host.pid()
         if pid is not None:
-            owners[os.readlink(f"/proc/{pid}/ns/pid")] = host.name
+            with contextlib.suppress(FileNotFoundError):  # it lost power just now
+                owners[os.readlink(f"/proc/{pid}/ns/pid")] = host.name
     owners[os.readlink(f"/proc/{lab.pid}/ns/pid")] = None
     return owners
 

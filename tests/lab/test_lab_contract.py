@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labtool import LabTool, running
+from labtool import ROOT, LabTool, running
 
 pytestmark = pytest.mark.lab
 
@@ -172,6 +172,28 @@ def test_a_frozen_host_still_answers_pings_and_does_nothing_else(lab: LabTool) -
     assert lab.run("libvirtd", "kill", "host-1").returncode == 2
     lab("host", "thaw", "host-1")
     assert lab.on("host-1", "virsh", "-q", "uri").strip() == "qemu:///system"
+
+
+def test_a_command_that_runs_on_a_host_is_frozen_with_it_and_dies_with_it(lab: LabTool) -> None:
+    said = "echo begun; read word; echo $word"
+    words = [str(ROOT / "hack/lab"), "--name", lab.name, "host", "exec", "host-1", "--"]
+
+    def begin() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        begun = subprocess.Popen([*words, "sh", "-c", said], stdin=pipe, stdout=pipe, text=True)
+        assert begun.stdout and begun.stdout.readline() == "begun\n"
+        lab("host", "freeze", "host-1")
+        return begun
+
+    thawed = begin()
+    lab("host", "thaw", "host-1")
+    assert thawed.communicate("more\n", timeout=20) == ("more\n", None)
+
+    lost = begin()
+    lab("host", "power-off", "host-1")
+    assert lost.communicate("more\n", timeout=20) == ("", None)
+    assert lost.returncode != 0
+    lab("host", "power-on", "host-1")
 
 
 def test_a_killed_service_comes_back_and_a_stopped_one_does_not(lab: LabTool) -> None:
