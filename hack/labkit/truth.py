@@ -18,8 +18,9 @@ from xml.etree import ElementTree
 
 import libvirt
 
-from labkit import qemu_args
+from labkit import memory, qemu_args
 from labkit.lab import Lab
+from labkit.names import ServerName
 from labkit.patience import ask_all
 
 #: our own metadata in a domain: who it is and which incarnation
@@ -63,6 +64,10 @@ def qemus(lab: Lab) -> list[Qemu]:
     owners = _owners(lab)
     found = [q for q in (_read(pid, owners) for pid in _pids()) if q is not None]
     _ask_libvirt(lab, found, _frozen_daemons(owners))
+    for qemu in sorted(found, key=lambda q: q.start_ticks):
+        if qemu.uid and qemu.namespace and qemu.name:
+            name = ServerName(qemu.namespace, qemu.name)
+            memory.remember(lab.folder, name, qemu.uid, qemu.macs)
     return sorted(found, key=lambda q: (q.host or "", q.started_at or "", q.pid))
 
 
