@@ -162,15 +162,15 @@ def host(order: Order) -> None:
         raise Unknown("usage: hack/lab host ORDER HOST …")
     verb, name, more = order.words[1], order.words[2], order.words[3:]
     if verb == "exec":
-        _host_exec(order, name, more)
+        _host_exec(order, name)
         return
     with Folder(order.lab).locked():
         faults.host(Lab.open(order.lab), verb, name, more)
 
 
-def _host_exec(order: Order, name: str, more: list[str]) -> None:
+def _host_exec(order: Order, name: str) -> None:
     lab = Lab.open(order.lab)
-    command = order.rest or more
+    command = order.command(3)
     if not command:
         raise Unknown("usage: hack/lab host exec HOST -- CMD…")
     pid = lab.host(name).on()
@@ -218,7 +218,7 @@ def api(order: Order) -> None:
 def ceph_orders(order: Order) -> int | None:
     if len(order.words) > 1 and order.words[1] == "exec":
         lab = Lab.open(order.lab)
-        command = order.rest or order.words[2:]
+        command = order.command(2)
         if not command:
             raise Unknown("usage: hack/lab ceph exec -- CMD…")
         os.environ["CEPH_CONF"] = str(lab.folder.ceph / "ceph.conf")
@@ -249,7 +249,7 @@ def ping(order: Order) -> None:
 
     (text,) = _only(order, 1, "ping NAMESPACE/NAME --seconds S")
     name = names.ServerName.parse(text)
-    seconds = order.number("--seconds", None, 1, 3600)
+    seconds = order.seconds("--seconds", 3600)
     show(order, guests.ping(Lab.open(order.lab), name, seconds), views.ping)
 
 

@@ -199,7 +199,9 @@ def get(folder: Folder, state: LabState, path: str, timeout: float = 3.0) -> dic
             return None
         raise Silent(f"the API server says {error.code} to GET {path}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Silent(f"the API server does not answer: {error}") from error
+        raise Silent(
+            f"the API server does not answer: {getattr(error, 'reason', error)}"
+        ) from error
     return found
 
 

@@ -92,7 +92,7 @@ def leader(lab: Lab) -> int | None:
         return None
     # holderIdentity is NAME/INCARNATION, the operators are called operator-INDEX
     index = holder.partition("/")[0].removeprefix("operator-")
-    return int(index) if index.isdigit() else None
+    return names.number(index)
 
 
 def text(answer: dict) -> str:
