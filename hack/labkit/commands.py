@@ -195,7 +195,7 @@ def operator(order: Order) -> None:
     if order.words[1:] == ["leader"]:
         from labkit import status as statuses
 
-        print(statuses.leader(lab) or "none")
+        show(order, statuses.leader_answer(lab), statuses.leader_text)
         return
     if order.words[1:2] and order.words[1] in faults.POINT_VARIABLES:
         verb, index, point = _only(order, 3, "operator crash-after|freeze-after INDEX STEP")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import json
 import socket
@@ -224,11 +223,3 @@ def start(supervisor: Supervisor) -> None:
 
 def kubectl_path() -> Path:
     return control_plane() / "kubectl"
-
-
-def leader(kubectl_json: str) -> str | None:
-    """Holder of the Lease operator-leader, from `kubectl get lease -o json`."""
-    with contextlib.suppress(ValueError, KeyError):
-        holder = json.loads(kubectl_json)["spec"].get("holderIdentity")
-        return holder or None
-    return None
