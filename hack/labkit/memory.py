@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def remember(folder: Folder, name: ServerName, uid: str, macs: list[str]) -> Non
         return
     path = _path(folder, name)
     path.parent.mkdir(exist_ok=True)
-    scratch = path.with_suffix(f".{os.getpid()}")
+    scratch = path.with_suffix(f".{threading.get_native_id()}")
     scratch.write_text(json.dumps(asdict(now)))
     os.replace(scratch, path)
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import NoReturn, TypeVar
@@ -14,6 +15,8 @@ from labkit.errors import LabError
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
+#: held from a pipe's making to its child's start: a child of another thread would keep it open
+_STARTING = threading.Lock()
 
 
 def ask(what: str, question: Callable[[], T], seconds: float) -> T:
@@ -63,11 +66,12 @@ def _gather(questions: Mapping[K, Callable[[], T]], seconds: float) -> dict[K, t
 
 def _start(question: Callable[[], object], seconds: float) -> tuple[int, int]:
     """(pipe for the answer, process) of a child that asks."""
-    out, into = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _answer(question, into, seconds)
-    os.close(into)
+    with _STARTING:
+        out, into = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _answer(question, into, seconds)
+        os.close(into)
     return out, pid
 
 

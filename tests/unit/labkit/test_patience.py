@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,6 +34,21 @@ def test_what_never_answers_is_given_up_and_the_others_are_heard() -> None:
     assert time.monotonic() - started < 10
     with pytest.raises(ChildProcessError):  # none is left behind
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_threads_ask_at_once_and_none_waits_for_another_ones_child() -> None:
+    out, into = os.pipe()
+
+    def one(n: int) -> object:
+        return ask("it", (lambda: os.read(out, 1)) if n == 0 else (lambda: n), 20)
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(one, n) for n in range(40)]
+        assert [a.result() for a in asked[1:]] == list(range(1, 40))
+        os.write(into, b"!")  # the first child has lived all the while
+        assert asked[0].result() == b"!"
+    os.close(out)
+    os.close(into)
 
 
 def test_the_reason_of_a_failure_is_told() -> None:
