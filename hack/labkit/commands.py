@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 
@@ -108,32 +109,29 @@ def env(order: Order) -> None:
     path = controlplane.kubectl_path().parent
     print(f"export LAB_NAME={lab.state.name}")
     print(f"export KUBECONFIG={lab.folder.kubeconfig}")
+    print(f"export KUBECACHEDIR={lab.folder.kube_cache}")
     print(f"export PATH={path}:$PATH")
 
 
 def kubectl(order: Order) -> None:
     lab = Lab.open(order.lab)
     program = str(controlplane.kubectl_path())
-    environment = {**os.environ, "KUBECONFIG": str(lab.folder.kubeconfig)}
+    environment = {**os.environ, **lab.folder.kubectl_environment()}
     sys.stdout.flush()
     os.execve(program, ["kubectl", *order.rest], environment)
 
 
 def logs(order: Order) -> None:
-    lab = Lab.open(order.lab)
-    parts = {path.stem: path for path in sorted(lab.folder.logs.glob("*.log"))}
-    for host in lab.state.hosts:
-        for path in sorted(lab.folder.host_logs(host).glob("*.log")):
-            parts[f"{host}/{path.stem}"] = path
-    for path in sorted((lab.folder.consoles / "stamped").glob("*.log")):
-        parts[f"console/{path.stem}"] = path
+    from labkit import logs
+
+    folder = Folder(order.lab)
+    parts = logs.parts(folder, folder.load())  # the folder is enough: a crash is to be explained
     if len(order.words) == 1:
         print("\n".join(parts))
         return
     (part,) = _only(order, 1, "logs PART")
-    if part not in parts:
-        raise Unknown(f"no log '{part}'; there are: {', '.join(parts)}")
-    sys.stdout.write(parts[part].read_text(errors="replace"))
+    with logs.find(parts, part).open(errors="replace") as text:
+        shutil.copyfileobj(text, sys.stdout)
 
 
 def status(order: Order) -> None:
@@ -162,15 +160,15 @@ def host(order: Order) -> None:
         raise Unknown("usage: hack/lab host ORDER HOST …")
     verb, name, more = order.words[1], order.words[2], order.words[3:]
     if verb == "exec":
-        _host_exec(order, name, more)
+        _host_exec(order, name)
         return
     with Folder(order.lab).locked():
         faults.host(Lab.open(order.lab), verb, name, more)
 
 
-def _host_exec(order: Order, name: str, more: list[str]) -> None:
+def _host_exec(order: Order, name: str) -> None:
     lab = Lab.open(order.lab)
-    command = order.rest or more
+    command = order.command(3)
     if not command:
         raise Unknown("usage: hack/lab host exec HOST -- CMD…")
     pid = lab.host(name).on()
@@ -197,7 +195,7 @@ def operator(order: Order) -> None:
     if order.words[1:] == ["leader"]:
         from labkit import status as statuses
 
-        print(statuses.leader(lab) or "none")
+        show(order, statuses.leader_answer(lab), statuses.leader_text)
         return
     if order.words[1:2] and order.words[1] in faults.POINT_VARIABLES:
         verb, index, point = _only(order, 3, "operator crash-after|freeze-after INDEX STEP")
@@ -218,7 +216,7 @@ def api(order: Order) -> None:
 def ceph_orders(order: Order) -> int | None:
     if len(order.words) > 1 and order.words[1] == "exec":
         lab = Lab.open(order.lab)
-        command = order.rest or order.words[2:]
+        command = order.command(2)
         if not command:
             raise Unknown("usage: hack/lab ceph exec -- CMD…")
         os.environ["CEPH_CONF"] = str(lab.folder.ceph / "ceph.conf")
@@ -249,7 +247,7 @@ def ping(order: Order) -> None:
 
     (text,) = _only(order, 1, "ping NAMESPACE/NAME --seconds S")
     name = names.ServerName.parse(text)
-    seconds = order.number("--seconds", None, 1, 3600)
+    seconds = order.seconds("--seconds", 3600)
     show(order, guests.ping(Lab.open(order.lab), name, seconds), views.ping)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -44,7 +45,8 @@ ELECTION = {"default": ("5s", "3.5s", "1s"), "fast": ("3s", "2s", "500ms")}
 def kubectl(lab: Lab, *words: str, stdin: str | None = None, check: bool = True) -> str:
     """kubectl as the lab's administrator; raises LabError with what it said."""
     command = [str(controlplane.kubectl_path()), "--kubeconfig", str(lab.folder.kubeconfig), *words]
-    done = subprocess.run(command, text=True, capture_output=True, input=stdin)
+    environment = {**os.environ, **lab.folder.kubectl_environment()}
+    done = subprocess.run(command, text=True, capture_output=True, input=stdin, env=environment)
     if check and done.returncode:
         raise LabError(f"kubectl {' '.join(words[:3])}: {done.stderr.strip()}")
     return done.stdout

@@ -6,6 +6,7 @@ import os
 
 from labkit.errors import Unknown
 from labkit.host import Host
+from labkit.names import number
 from labkit.namespaces import Inside
 from labkit.pki import Authority
 from labkit.state import Folder, LabState
@@ -42,9 +43,10 @@ class Lab:
         return Authority(self.folder.pki)
 
     def operator_service(self, word: str) -> str:
-        if not word.isdigit() or not 1 <= int(word) <= self.state.operators:
+        index = number(word)
+        if index is None or not 1 <= index <= self.state.operators:
             raise Unknown(f"no operator {word}: they are numbered 1 … {self.state.operators}")
-        return f"operator-{word}"
+        return f"operator-{index}"
 
 
 def require_root() -> None:

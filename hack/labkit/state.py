@@ -89,6 +89,14 @@ class Folder:
     def kubeconfig(self) -> Path:
         return self / "kubeconfig"
 
+    @property
+    def kube_cache(self) -> Path:
+        """What kubectl keeps of this lab's API server: it goes with the lab."""
+        return self / "kube-cache"
+
+    def kubectl_environment(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.kube_cache)}
+
     def host(self, host: str) -> Path:
         return self.path / "hosts" / host
 

@@ -365,6 +365,9 @@ class Watch:
             except LabError as error:
                 self.failures.append(str(error))
                 continue
+            if any(row["active"] is None for row in images):
+                self.failures.append("Ceph did not answer")
+                continue
             self.looks += 1
             self.violations += [row for row in images if row["active"] > 1]
         self.looked_to_the_end = True

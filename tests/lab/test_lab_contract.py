@@ -57,6 +57,9 @@ def init(lab: LabTool) -> int:
         ["ceph", "stop", "osd.9"],
         ["api", "kill"],
         ["logs", "nothing"],
+        ["operator", "kill", "²"],
+        ["status", "--name", ""],
+        ["guest", "a/--help"],
         ["guest", "noslash"],
         ["guest", "nobody/nothing"],
         ["ping", "a/b", "--seconds", "soon"],
@@ -113,6 +116,11 @@ def test_env_and_kubectl_reach_the_api_server(lab: LabTool) -> None:
     assert os.stat(config).st_mode & 0o777 == 0o600
     assert "https://127.0.0.1:" in Path(config).read_text()
     assert lab.kubectl("auth", "can-i", "*", "*").strip() == "yes"
+
+
+def test_logs_bear_the_names_of_orders_and_no_word_of_exec_is_dropped(lab: LabTool) -> None:
+    assert "monmap" in lab("logs", "mon.a") and lab("logs", "api")
+    assert lab("host", "exec", "host-1", "echo", "--", "-l").split() == ["-l"]
 
 
 def test_a_cut_plane_swallows_packets_and_the_others_do_not(lab: LabTool) -> None:
@@ -218,7 +226,9 @@ def test_api_and_ceph_go_and_come(lab: LabTool) -> None:
     assert lab.json("status")["api"] == "stopped"
     lab("api", "start")
     lab("api", "freeze")
-    assert lab.json("status")["api"] == "frozen"
+    status = lab.json("status")
+    assert (status["api"], status["operators"][0]["leader"]) == ("frozen", None)
+    assert lab.json("operator", "leader") == {"leader": None, "known": False}
     lab("api", "thaw")
     assert lab.json("status")["api"] == "running"
     lab("ceph", "stop", "osd.2")
@@ -278,6 +288,7 @@ def test_up_after_a_crash_and_down_leave_nothing_of_a_lab() -> None:
         lab("up", *options)
         os.kill(init(lab), 9)
         assert lab.run("status").returncode == 2
+        assert lab("logs", "api")  # what a crash left tells why
         lab("up", *options)
         assert lab.json("status")["api"] == "running"
     finally:
