@@ -99,11 +99,14 @@ class ImageClients:
     """(address, cookie) of both: a cookie is an address in the memory of the client's process."""
 
 
-def clients(view: View, image: str) -> ImageClients:
-    """Read-only: a write-open would add a watcher of our own."""
-    with rbd.Image(view.ioctx, image, read_only=True) as opened:
-        watchers = list(opened.watchers_list())
-        lockers = (opened.list_lockers() or {}).get("lockers", [])
+def clients(view: View, image: str) -> ImageClients | None:
+    """Read-only: a write-open would add a watcher of our own. None: it was deleted just now."""
+    try:
+        with rbd.Image(view.ioctx, image, read_only=True) as opened:
+            watchers = list(opened.watchers_list())
+            lockers = (opened.list_lockers() or {}).get("lockers", [])
+    except rbd.ImageNotFound:
+        return None
     cookies = [(w["addr"], int(w["cookie"])) for w in watchers]
     for _, cookie, address in lockers:
         number = cookie.removeprefix("auto ")  # an exclusive lock's, named after its watch

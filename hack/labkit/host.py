@@ -17,7 +17,7 @@ from labkit.errors import LabError, Unknown
 from labkit.namespaces import HERE, Inside, nice, pid_inside, unshared
 from labkit.pki import Authority
 from labkit.state import Folder, HostState, LabState
-from labkit.supervise import Supervisor, init_pid, kill_namespace
+from labkit.supervise import Supervisor, doors, init_pid, kill_namespace, wake
 
 PROJECT = HERE.parent.parent
 CONTROL_NICE = -5
@@ -277,6 +277,7 @@ keepalive_count = 3
         for process in self.processes():
             if pid_inside(process, 2) not in keep:
                 _signal(process, signal.SIGCONT)
+        wake(doors(pid))  # an open `host exec`, which stopped itself along with its command
 
 
 def new_state(name: str) -> HostState:

@@ -5,6 +5,7 @@ Nothing here uses Respawn. Host = whose PID namespace the process is in.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -60,7 +61,8 @@ def _owners(lab: Lab) -> dict[str, str | None]:
     for host in lab.hosts():
         pid = host.pid()
         if pid is not None:
-            owners[os.readlink(f"/proc/{pid}/ns/pid")] = host.name
+            with contextlib.suppress(FileNotFoundError):  # it lost power just now
+                owners[os.readlink(f"/proc/{pid}/ns/pid")] = host.name
     owners[os.readlink(f"/proc/{lab.pid}/ns/pid")] = None
     return owners
 

@@ -22,8 +22,9 @@ def writers(lab: Lab) -> dict:
         seen = _Ceph(
             blocklist=cephview.blocklist(view),
             clients={
-                f"{names.POOL}/{image}": cephview.clients(view, image)
+                f"{names.POOL}/{image}": listed
                 for image in cephview.image_names(view)
+                if (listed := cephview.clients(view, image)) is not None
             },
         )
     attributed = _attribute(lab, qemus, seen)
