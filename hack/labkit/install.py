@@ -210,9 +210,8 @@ def not_ready(lab: Lab) -> list[str]:
     found = json.loads(kubectl(lab, "get", kinds, "-o", "json"))["items"]
     waiting = []
     for item in found:
-        wanted = "Accepted" if item["kind"] == "RespawnPolicy" else "Ready"
         conditions = {c["type"]: c for c in item.get("status", {}).get("conditions", [])}
-        condition = conditions.get(wanted)
+        condition = conditions.get("Ready")
         if condition is None or condition["status"] != "True":
             why = "no status yet" if condition is None else condition.get("message", "")
             waiting.append(f"{item['kind']}/{item['metadata']['name']}: {why}")
