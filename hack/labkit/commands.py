@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from labkit import ceph, controlplane, faults, lifecycle, names
+from labkit import controlplane, faults, lifecycle, names, services
 from labkit.cli import Order
 from labkit.errors import Unknown
 from labkit.lab import Lab, require_root
@@ -189,7 +189,7 @@ def host_service(order: Order) -> None:
     service = order.words[0]
     verb, name = _only(order, 2, f"{service} stop|start|kill|freeze|thaw HOST")
     with Folder(order.lab).locked():
-        faults.host_service(Lab.open(order.lab), service, verb, name)
+        services.of_host(Lab.open(order.lab), service, verb, name)
 
 
 def operator(order: Order) -> None:
@@ -199,20 +199,20 @@ def operator(order: Order) -> None:
 
         print(statuses.leader(lab) or "none")
         return
-    if order.words[1:2] and order.words[1] in faults.POINT_VARIABLES:
+    if order.words[1:2] and order.words[1] in services.POINT_VARIABLES:
         verb, index, point = _only(order, 3, "operator crash-after|freeze-after INDEX STEP")
         with Folder(order.lab).locked():
-            faults.operator_point(lab, verb, index, point)
+            services.operator_point(lab, verb, index, point)
         return
     verb, index = _only(order, 2, "operator stop|start|kill|freeze|thaw INDEX | operator leader")
     with Folder(order.lab).locked():
-        faults.lab_service(lab, [lab.operator_service(index)], verb, faults.VERBS)
+        services.of_lab(lab, lab.operator_service(index), verb)
 
 
 def api(order: Order) -> None:
     (verb,) = _only(order, 1, "api stop|start|freeze|thaw")
     with Folder(order.lab).locked():
-        faults.api(Lab.open(order.lab), verb)
+        services.of_api(Lab.open(order.lab), verb)
 
 
 def ceph_orders(order: Order) -> int | None:
@@ -224,12 +224,8 @@ def ceph_orders(order: Order) -> int | None:
         os.environ["CEPH_CONF"] = str(lab.folder.ceph / "ceph.conf")
         lab.inside.replace_self([*in_network("ceph"), *command])
     verb, daemon = _only(order, 2, "ceph stop|start|freeze|thaw mon.a|mgr.x|osd.N|all")
-    if daemon != "all" and daemon not in names.CEPH_DAEMONS:
-        raise Unknown(f"no Ceph daemon '{daemon}': {', '.join(names.CEPH_DAEMONS)}, all")
-    daemons = names.CEPH_DAEMONS if daemon == "all" else (daemon,)
     with Folder(order.lab).locked():
-        lab = Lab.open(order.lab)
-        faults.lab_service(lab, [ceph.service(d) for d in daemons], verb, faults.VERBS_NO_KILL)
+        services.of_ceph(Lab.open(order.lab), daemon, verb)
     return None
 
 
