@@ -23,6 +23,9 @@ PROJECT = HERE.parent.parent
 CONTROL_NICE = -5
 SERVICES = ("libvirtd", "heart", "agent")
 SHUTDOWN_PATIENCE_S = 10.0
+FREEZE_PATIENCE_S = 10.0
+#: states of processes that do nothing any more
+STOPPED = ("T", "t", "Z", "X")
 MIGRATION_TLS_FILES = {
     "ca-cert.pem": "ca.pem",
     "server-cert.pem": "{host}.pem",
@@ -256,18 +259,25 @@ keepalive_count = 3
     def freeze(self) -> None:
         """SIGSTOP to every process, PID 1 first; again until no new one has appeared."""
         self.on()
+        told: set[int] = set()
+        deadline = time.monotonic() + FREEZE_PATIENCE_S
         while True:
-            moving = [pid for pid in self.processes() if not _stopped(pid)]
+            moving = [pid for pid in self.processes() if not _at_rest(pid, told)]
             if not moving:
                 return
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name} does not freeze: {moving} run on")
             for pid in moving:
                 _signal(pid, signal.SIGSTOP)
+                told.add(pid)
+            time.sleep(0.002)
 
     def thaw(self) -> None:
-        """SIGCONT to all that is stopped, except a service that was frozen by itself."""
+        """SIGCONT to all that is stopped, except a service that was frozen by itself.
+
+        Also when PID 1 runs: an earlier thaw may have been broken off.
+        """
         pid = self.on()
-        if not _stopped(pid):
-            return
         _signal(pid, signal.SIGCONT)
         keep = {
             service["pid"]
@@ -275,7 +285,11 @@ keepalive_count = 3
             if service["state"] == "frozen"
         }
         for process in self.processes():
-            if pid_inside(process, 2) not in keep:
+            try:
+                kept = pid_inside(process, 2) in keep
+            except OSError:
+                continue  # it has ended meanwhile
+            if not kept:
                 _signal(process, signal.SIGCONT)
         wake(doors(pid))  # an open `host exec`, which stopped itself along with its command
 
@@ -314,8 +328,23 @@ def _pid_namespace(pid: int) -> str:
 
 
 def _stopped(pid: int) -> bool:
+    return _process_state(pid) in STOPPED
+
+
+def _at_rest(pid: int, told: set[int]) -> bool:
+    """Whether a process is stopped, or will be before it runs again.
+
+    One that has been TOLD to stop and sleeps in the kernel (as the parent of a vfork does until its
+    child, which is stopped too, is done) stops on its way out.
+    """
+    state = _process_state(pid)
+    return state in STOPPED or (state == "D" and pid in told)
+
+
+def _process_state(pid: int) -> str:
+    """The letter in /proc; X when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in ("T", "t", "Z", "X")
+        return "X"
+    return stat.rpartition(")")[2].split()[0]
