@@ -15,6 +15,7 @@ from labkit.names import MAX_HOSTS, MAX_OPERATORS
 from labkit.namespaces import Inside, in_network
 from labkit.progress import say
 from labkit.state import Folder
+from labkit.supervise import init_pid
 
 PROFILES = ("default", "fast")
 
@@ -42,26 +43,26 @@ def _only(order: Order, count: int, usage: str) -> list[str]:
 
 def up(order: Order) -> None:
     _only(order, 0, "up [--name NAME] [--hosts 3] [--operators 2] [--profile default|fast]")
-    hosts = order.number("--hosts", 3, 1, MAX_HOSTS)
-    operators = order.number("--operators", 2, 1, MAX_OPERATORS)
-    profile = order.options.get("--profile", "default")
-    if profile not in PROFILES:
+    hosts = order.number("--hosts", 0, 1, MAX_HOSTS) or None
+    operators = order.number("--operators", 0, 1, MAX_OPERATORS) or None
+    profile = order.options.get("--profile")
+    if profile not in (*PROFILES, None):
         raise Unknown(f"--profile is one of {', '.join(PROFILES)}, not '{profile}'")
     folder = Folder(order.lab)
     with folder.locked():
         if folder.exists():
             _refuse_other_shape(order, folder)
-        lifecycle.up(
+        lab = lifecycle.up(
             order.lab,
             hosts=hosts,
             operators=operators,
             profile=profile,
             bare="--bare" in order.flags,
         )
-    say("\nTry next:\n" + "\n".join(_try_next(order)))
+    say("\nTry next:\n" + "\n".join(_try_next(order, lab.state.bare)))
 
 
-def _try_next(order: Order) -> list[str]:
+def _try_next(order: Order, bare: bool) -> list[str]:
     flag = "" if order.lab == "lab" else f" --name {order.lab}"
     lines = [
         (f'eval "$(hack/lab env{flag})"', "kubectl now talks to this lab"),
@@ -72,14 +73,14 @@ def _try_next(order: Order) -> list[str]:
         (f"hack/lab status{flag}", "the lab's parts"),
         (f"hack/lab down{flag}", "take it all away"),
     ]
-    if "--bare" in order.flags:
+    if bare:
         lines = [line for line in lines if not line[0].startswith("kubectl")]
     return [f"  {command:<48} {why}" for command, why in lines]
 
 
 def _refuse_other_shape(order: Order, folder: Folder) -> None:
     state = folder.load()
-    if not state.complete:
+    if not state.complete or init_pid(folder.socket) is None:
         return
     asked = {
         "--hosts": str(len(state.hosts)),

@@ -6,7 +6,7 @@ from labkit import install, network
 from labkit.errors import Unknown
 from labkit.host import Host, new_state
 from labkit.lab import Lab
-from labkit.names import host_index, host_port, planes
+from labkit.names import MAX_HOSTS, PLANES, host_index, host_port, planes
 
 HOST_VERBS = (
     "power-off", "power-on", "power-cycle", "shutdown", "freeze", "thaw", "cut", "heal",
@@ -43,26 +43,33 @@ def _power(machine: Host, verb: str) -> None:
 
 
 def add(lab: Lab, name: str) -> None:
-    """A new host, powered on."""
+    """A new host, powered on; one that is there already is powered on if it is off.
+
+    Also brings an earlier `add` to its end that was broken off. A host that was removed is the
+    same machine when it comes back: that proves that it is clean, so its fence is lifted.
+    """
     host_index(name)
-    if name in lab.state.hosts:
-        lab.host(name).power_on()
-        return
-    lab.state.hosts[name] = new_state(name)
-    lab.folder.save(lab.state)
+    install.require_api(lab)
+    if name not in lab.state.hosts:
+        lab.state.hosts[name] = new_state(name, lab.state.removed.pop(name, ""))
+        lab.folder.save(lab.state)
     machine = lab.host(name)
-    machine.write_files(lab.authority())
-    if not lab.state.bare:
-        install.apply(lab, [install.node(machine)])
+    machine.install(lab.authority())
     machine.power_on()
+    if not lab.state.bare:
+        install.add_nodes(lab, [machine])
 
 
 def remove(lab: Lab, machine: Host) -> None:
-    """The host is powered off and taken out of the rack: it never comes back."""
+    """The host is powered off and taken out of the rack, with its disk and its cables."""
+    install.require_api(lab)
     machine.power_off()
     if not lab.state.bare:
         install.remove_node(lab, machine.name)
     machine.erase()
+    cables = [host_port(plane, machine.index) for plane in PLANES]
+    network.change(lab.inside, "delete", network.HOST_SET, cables)
+    lab.state.removed[machine.name] = machine.state.machine_id
     del lab.state.hosts[machine.name]
     lab.folder.save(lab.state)
 
@@ -78,8 +85,12 @@ def _cut_or_heal_host(lab: Lab, verb: str, machine: Host, which: list[str]) -> N
 
 
 def switch(lab: Lab, verb: str, which: list[str]) -> None:
-    """Cut or heal every host's port of a plane; what is no host keeps its own."""
-    ports = {host_port(plane, h.index): plane for plane in which for h in lab.hosts()}
+    """Cut or heal the port of every host, and of every one to come, on a plane.
+
+    What is no host keeps its own.
+    """
+    indexes = range(1, MAX_HOSTS + 1)
+    ports = {host_port(plane, i): plane for plane in which for i in indexes}
     _cut_or_heal(lab, verb, network.SWITCH_SET, ports, {p: lab.hosts() for p in which})
 
 
@@ -88,8 +99,8 @@ def _cut_or_heal(
 ) -> None:
     if verb == "cut":
         network.change(lab.inside, "add", set_name, list(ports))
-        plugged = {p: plane for p, plane in ports.items() if _is_plugged(lab, p)}
-        network.wait_vanished(lab.inside, plugged)
+        there = network.plugged(lab.inside)
+        network.wait_vanished(lab.inside, {p: plane for p, plane in ports.items() if p in there})
         return
     network.change(lab.inside, "delete", set_name, list(ports))
     still = set().union(*network.cut_ports(lab.inside).values())
@@ -97,7 +108,3 @@ def _cut_or_heal(
         for machine in hosts:
             if machine.pid() is not None and host_port(plane, machine.index) not in still:
                 network.wait_reachable(lab.inside, plane, machine.index)
-
-
-def _is_plugged(lab: Lab, port: str) -> bool:
-    return lab.inside.run(["test", "-e", f"/sys/class/net/{port}"], check=False).returncode == 0

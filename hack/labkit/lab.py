@@ -27,8 +27,8 @@ class Lab:
         folder = Folder(name)
         state = folder.load()
         pid = init_pid(folder.socket)
-        if pid is None:
-            raise Unknown(f"lab '{name}' has crashed: hack/lab up --name {name} repairs it")
+        if pid is None or not state.complete:
+            raise Unknown(f"lab '{name}' {_missing(folder, state)}")
         return cls(folder, state, pid)
 
     def host(self, name: str) -> Host:
@@ -45,6 +45,14 @@ class Lab:
         if not word.isdigit() or not 1 <= int(word) <= self.state.operators:
             raise Unknown(f"no operator {word}: they are numbered 1 … {self.state.operators}")
         return f"operator-{word}"
+
+
+def _missing(folder: Folder, state: LabState) -> str:
+    """Why no order can be given to a lab that has a record."""
+    if not state.complete and folder.is_locked():
+        return "is being brought up"
+    why = "has crashed" if state.complete else "was never brought up to its end"
+    return f"{why}: hack/lab up --name {folder.name} repairs it"
 
 
 def require_root() -> None:
