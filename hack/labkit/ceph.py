@@ -108,6 +108,7 @@ def create(folder: Folder, state: LabState, lab: Inside, supervisor: Supervisor)
         supervisor.start(service(daemon))
     wait_osds(folder, lab)
     _make_pool(folder, lab)
+    mark(folder, state, lab)
     _make_operator_key(folder, lab)
 
 
@@ -126,8 +127,13 @@ def run(
     folder: Folder, lab: Inside, command: list[str], *, check: bool = True, timeout: float = 30
 ) -> str:
     """A ceph, rbd or rados command as the administrator of the lab's cluster; its output."""
-    env = {"CEPH_CONF": str(folder.ceph / "ceph.conf"), "CEPH_ARGS": ""}
-    return lab.run(command, network="ceph", env=env, check=check, timeout=timeout).stdout
+    return lab.run(
+        command, network="ceph", env=_environment(folder), check=check, timeout=timeout
+    ).stdout
+
+
+def _environment(folder: Folder) -> dict[str, str]:
+    return {"CEPH_CONF": str(folder.ceph / "ceph.conf"), "CEPH_ARGS": ""}
 
 
 def _make_monitor(folder: Folder, state: LabState, lab: Inside) -> None:
@@ -231,16 +237,36 @@ def wait_back(
     wait_osds(folder, lab, [o for o in OSDS if f"osd.{o}" in runs and f"osd.{o}" in daemons])
 
 
-def wait_data(folder: Folder, lab: Inside, timeout: float = 30.0) -> None:
-    """Until every part of the pool can be read; raises LabError when its data is gone."""
+def mark(folder: Folder, state: LabState, lab: Inside) -> None:
+    """Write a new mark into the pool, and remember it: it tells whether what follows is kept.
+
+    OSDs that are killed come back with what they last wrote down. Each has the others to get the
+    rest from, unless all are killed: then the mark is gone, or an earlier one is there.
+    """
+    value = str(uuid.uuid4())
+    put = ["timeout", "30", *_RADOS_MARK, "put", MARK, "-"]
+    lab.run(put, network="ceph", env=_environment(folder), stdin=value)
+    state.mark = value
+    folder.save(state)
+
+
+def check_data(folder: Folder, state: LabState, lab: Inside) -> None:
+    """Raises LabError when the OSDs have lost what was in their memory; renews the mark."""
     try:
-        listing = ["timeout", str(timeout), "rados", "-p", names.POOL, "ls"]
-        run(folder, lab, listing, timeout=timeout + 5)
+        found = run(folder, lab, ["timeout", "30", *_RADOS_MARK, "get", MARK, "-"], timeout=40)
     except LabError as error:
-        raise LabError(
-            f"the pool {names.POOL} does not answer: OSDs keep their data in memory, and all "
-            f"of them were killed; take the lab down and bring it up ({error})"
-        ) from error
+        raise LabError(f"{_LOST} (its mark cannot be read: {error})") from error
+    if state.mark not in found:
+        raise LabError(f"{_LOST} (its mark is an earlier one)")
+    mark(folder, state, lab)
+
+
+MARK = "mark"
+_RADOS_MARK = ("rados", "-p", names.POOL, "-N", "lab")
+_LOST = (
+    f"the pool {names.POOL} has lost data: OSDs keep it in memory, and all were killed; "
+    "take the lab down and bring it up"
+)
 
 
 def _make_pool(folder: Folder, lab: Inside) -> None:

@@ -6,6 +6,7 @@ import os
 
 from labkit.errors import Unknown
 from labkit.host import Host
+from labkit.names import host_index
 from labkit.namespaces import Inside
 from labkit.pki import Authority
 from labkit.state import Folder, LabState
@@ -36,7 +37,7 @@ class Lab:
         return Host(self.folder, self.state, self.inside, name)
 
     def hosts(self) -> list[Host]:
-        return [self.host(name) for name in self.state.hosts]
+        return [self.host(name) for name in sorted(self.state.hosts, key=host_index)]
 
     def authority(self) -> Authority:
         return Authority(self.folder.pki)

@@ -215,7 +215,7 @@ def repair(lab: Lab) -> Lab:
     with step("API server and Ceph"):
         controlplane.wait_ready(lab.folder, lab.state)
         ceph.wait_osds(lab.folder, lab.inside)
-        ceph.wait_data(lab.folder, lab.inside)
+        ceph.check_data(lab.folder, lab.state, lab.inside)
     with step("hosts"):
         for host in lab.hosts():
             _repair_host(lab, host)

@@ -18,8 +18,9 @@ POINT_VARIABLES = {"crash-after": "RESPAWN_CRASH_AFTER", "freeze-after": "RESPAW
 API_SERVICES = ("kube-apiserver",)
 #: seconds for a service that died to be restarted: the supervisor waits for one
 RESTART_PATIENCE_S = 10.0
-#: seconds that a process must live to count as started
+#: seconds that a process must live to count as started, and for one to do so
 SETTLED_S = 0.3
+START_PATIENCE_S = 5.0
 
 
 def of_host(lab: Lab, service: str, verb: str, name: str) -> None:
@@ -57,6 +58,8 @@ def of_ceph(lab: Lab, daemon: str, verb: str) -> None:
     order(lab.supervisor, [ceph.service(d) for d in wanted], verb, VERBS_NO_KILL)
     if verb in ("start", "thaw"):
         ceph.wait_back(lab.folder, lab.inside, lab.supervisor, wanted)
+    if verb == "start" and _all_run(lab.supervisor):
+        ceph.mark(lab.folder, lab.state, lab.inside)
 
 
 def operator_point(lab: Lab, verb: str, word: str, point: str) -> None:
@@ -91,6 +94,11 @@ def _states(supervisor: Supervisor) -> dict[str, str]:
     return {name: s["state"] for name, s in supervisor.services().items()}
 
 
+def _all_run(supervisor: Supervisor) -> bool:
+    states = _states(supervisor)
+    return all(states[ceph.service(d)] == "running" for d in names.CEPH_DAEMONS)
+
+
 def _refuse_impossible(service: str, verb: str, state: str | None) -> None:
     if state is None:
         raise Unknown(f"this lab has no {service}")
@@ -110,7 +118,7 @@ def wait_settled(supervisor: Supervisor, service: str) -> None:
             since, pid = time.monotonic(), now["pid"]
         return now["state"] == "running" and time.monotonic() - since >= SETTLED_S
 
-    _wait(supervisor, service, settled, 5.0)
+    _wait(supervisor, service, settled, START_PATIENCE_S)
 
 
 def _wait(

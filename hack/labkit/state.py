@@ -50,6 +50,7 @@ class LabState:
     complete: bool = False
     bare: bool = False  # without Respawn in it
     fsid: str = ""
+    mark: str = ""  # what was last written into Ceph's pool
     environment: dict[str, str] = field(default_factory=dict)  # of the operators
     hosts: dict[str, HostState] = field(default_factory=dict)
     removed: dict[str, str] = field(default_factory=dict)  # host -> its machine ID

@@ -94,7 +94,10 @@ def test_nothing_is_done_when_one_of_several_cannot_take_the_order(
     assert state(supervisor) == "running"
 
 
-def test_a_program_that_ends_at_once_is_not_started(supervisor: Supervisor) -> None:
+def test_a_program_that_ends_at_once_is_not_started(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "START_PATIENCE_S", 0.5)
     supervisor.define("short", ["sleep", "0.05"])
     with pytest.raises(LabError, match="short does not stay up"):
         order(supervisor, ["short"], "start", VERBS)
@@ -122,7 +125,9 @@ class OfCeph:
         self.ordered: list[str] = []
         self.supervisor = self
         self.folder = self.inside = None
+        self.state = None
         monkeypatch.setattr(services.ceph, "wait_back", lambda *_: None)
+        monkeypatch.setattr(services.ceph, "mark", lambda *_: None)
         monkeypatch.setattr(services, "wait_settled", lambda *_: None)
 
     def services(self) -> dict[str, dict[str, object]]:
