@@ -16,6 +16,8 @@ from pathlib import Path
 from labkit.errors import LabError
 
 ANSWER_PATIENCE_S = 15.0
+#: of a stop order, which is answered when the process has ended: above every stop_patience
+STOP_PATIENCE_S = 75.0
 LOCK = "hhqqi4x"
 """struct flock: type, whence, start, length, holder."""
 NS_GET_PARENT = 0xB702
@@ -72,7 +74,8 @@ class Supervisor:
         self.path = path
 
     def order(self, **order: object) -> dict:
-        with _connect(self.path, ANSWER_PATIENCE_S) as connection:
+        patience = STOP_PATIENCE_S if order["op"] == "stop" else ANSWER_PATIENCE_S
+        with _connect(self.path, patience) as connection:
             try:
                 connection.sendall(json.dumps(order).encode() + b"\n")
                 answer = connection.makefile().readline()
