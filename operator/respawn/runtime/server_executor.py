@@ -120,15 +120,8 @@ class ServerExecutor:
     ) -> Recovery | None:
         if record is None or not record.open:
             return record
-        proof, node = evidence.proof, evidence.node
-        by_fence = proof is not None and proof.kind is ProofKind.FENCED
-        return replace(
-            record,
-            to_node=target.name,
-            proof=str(proof.kind) if proof else record.proof,
-            fenced=node.fence.fenced if by_fence and node else record.fenced,
-            placed=self._clock.now().wall,
-        )
+        proven = _proven(record, evidence)
+        return replace(proven, to_node=target.name, placed=self._clock.now().wall)
 
     # Placed -> Revoked -> Free -> Deleted.
 
@@ -172,7 +165,10 @@ class ServerExecutor:
             epoch=fresh.placement.epoch,
             proof=with_lockers(evidence.proof, lockers),
         )
-        await self._write(fresh, fresh.status, outlook, placement)
+        record = fresh.status.recovery
+        if record is not None and record.open:
+            record = _proven(record, evidence)
+        await self._write(fresh, replace(fresh.status, recovery=record), outlook, placement)
         self._point("Free")
 
     async def _delete(
@@ -311,6 +307,17 @@ def _root(server: Server) -> DiskStatus | None:
     """The disk that carries the epoch: the one named root, as the API asks for."""
     made = [d for d in server.status.disks if d.exists]
     return next((d for d in made if d.name == ROOT_DISK), made[0] if made else None)
+
+
+def _proven(record: Recovery, evidence: Evidence) -> Recovery:
+    """The timeline with its proof, whether the next start follows at once or has to wait."""
+    proof, node = evidence.proof, evidence.node
+    # What proves that a start on the way back has failed is not what the recovery rests on.
+    if proof is None or record.proof is not None:
+        return record
+    by_fence = proof.kind is ProofKind.FENCED
+    fenced = node.fence.fenced if by_fence and node is not None else record.fenced
+    return replace(record, proof=str(proof.kind), fenced=fenced)
 
 
 def _source(image: str | None, world: World) -> Image | None:

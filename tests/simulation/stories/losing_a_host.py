@@ -251,3 +251,20 @@ async def placed_on_a_boot_that_no_watch_has_shown_yet(lab: Lab) -> None:
     gate.open()
     await lab.until(lambda: lab.runs(uid), 10)
     assert epochs(lab, uid) == [1] and lab.get(uid).placement.epoch == 1
+
+
+@story()
+async def timeline_of_a_loss_survives_a_start_that_fails(lab: Lab) -> None:
+    """The first start elsewhere dies at once: it has been down since its host was lost."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    lab.power_off(lost)
+    await lab.until(lambda: lab.where(uid) not in (None, lost), 20, "starts elsewhere")
+    begun = lab.get(uid).status.recovery
+    lab.hosts[lab.where(uid) or ""].kill_qemu(uid)
+    await lab.until(lambda: epochs(lab, uid) == [1, 2, 3] and lab.runs(uid), 20, "runs at last")
+    record = lab.get(uid).status.recovery
+    assert record is not None and begun is not None and not record.open
+    kept = ("reason", "from_node", "last_seen", "decided", "fenced", "proof")
+    for name in kept:
+        assert getattr(record, name) == getattr(begun, name) is not None, name
