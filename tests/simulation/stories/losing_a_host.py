@@ -259,9 +259,13 @@ async def timeline_of_a_loss_survives_a_start_that_fails(lab: Lab) -> None:
     (uid,) = await running(lab, "web-1")
     lost = lab.where(uid) or ""
     lab.power_off(lost)
-    await lab.until(lambda: lab.where(uid) not in (None, lost), 20, "starts elsewhere")
+    await lab.until(lambda: lab.get(uid).placement.epoch == 2, 20, "Placed elsewhere")
+    reports = hold_watch(lab, lab.operators[0].name, "node")
+    await lab.until(lambda: lab.where(uid) not in (None, lost), 20, "starts there")
     begun = lab.get(uid).status.recovery
     lab.hosts[lab.where(uid) or ""].kill_qemu(uid)
+    await lab.rest(0.5)
+    reports.open()
     await lab.until(lambda: epochs(lab, uid) == [1, 2, 3] and lab.runs(uid), 20, "runs at last")
     record = lab.get(uid).status.recovery
     assert record is not None and begun is not None and not record.open
