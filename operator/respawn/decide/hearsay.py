@@ -33,6 +33,8 @@ def of(world: World, node: Node, now: Now) -> Silence | None:
     v = liveness.verdict(world, node, now)
     if v.state is State.API_LOST:
         return _without_agent(world, node)
+    if v.state is State.STORAGE_LOST:
+        return None  # its agent is heard, and says itself that its servers are paused
     if v.failed_at is None or now.mono < v.failed_at + TELL_AFTER:
         return None
     if v.condemned:

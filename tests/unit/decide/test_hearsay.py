@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 from tests.unit.decide.builders import T0, node, now, sight, world
 
-from respawn.decide import hearsay
+from respawn.decide import hearsay, liveness
 from respawn.model.conditions import Reason
 from respawn.model.sight import Answer, Testimony
 
@@ -25,11 +27,19 @@ def said(answer: Answer) -> Testimony:
         (sight(12, 12), ("Unknown", Reason.UNREACHABLE)),
         # its agent is heard and says itself what is wrong
         (sight(0, 12), None),
+        (sight(0, 90), None),
     ],
 )
 def test_what_a_silence_means_for_servers(seen, expected) -> None:
     found = hearsay.of(world(sights={"host-1": seen}), node(), now())
     assert (found and (found.status, found.reason)) == expected
+
+
+def test_a_host_without_storage_speaks_for_its_servers_itself() -> None:
+    host = replace(node(), host=replace(node().host, storage_failing=True))
+    w = world(nodes=(host,), sights={"host-1": sight(0, 90)})
+    assert liveness.verdict(w, host, now()).state is liveness.State.STORAGE_LOST
+    assert hearsay.of(w, host, now()) is None
 
 
 def test_an_operator_that_cannot_read_says_nothing_new() -> None:

@@ -154,6 +154,8 @@ _WAITS = frozenset(
         *(
             Reason.BACK_OFF,
             Reason.AGENT_DOWN,
+            Reason.UNREACHABLE,
+            Reason.DEAD,
             Reason.PAUSED,
             Reason.SUSPENDED,
             Reason.PROTECTED,
