@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from byhand import ByHand, allow_ceph
 from labtool import LabTool, eventually, running
+
+from labkit.lab import Lab
 
 pytestmark = pytest.mark.lab
 HOSTS = ("host-1", "host-2")
@@ -202,3 +206,39 @@ sys.exit('no such record')
 
 
 LABKIT = __import__("pathlib").Path(__file__).resolve().parents[2] / "hack"
+
+
+def test_all_of_ceph_stops_and_starts_and_an_osd_is_killed_and_nothing_is_lost(
+    lab: LabTool,
+) -> None:
+    server = ByHand(lab, "kept")
+    server.start("host-2")
+    writes(lab, server, 20)
+    lab("ceph", "stop", "all", timeout=300)
+    assert {d["state"] for d in lab.json("status")["ceph"]} == {"stopped"}
+    lab("ceph", "start", "all")
+    states = json.loads(lab.ceph("ceph", "osd", "dump", "-f", "json"))["osds"]
+    assert [osd["up"] for osd in states] == [1, 1, 1]
+    seq = writes(lab, server, lab.guest(server.full_name)["lastSeq"])
+    # gone with its memory: it has to get everything from the others
+    Lab.open(lab.name).supervisor.order(op="kill", name="ceph-osd.1")
+    writes(lab, server, seq)
+    lab("up")
+    proof = lab.guest(server.full_name)
+    assert (len(proof["boots"]), proof["lost"], proof["foreign"]) == (1, [], [])
+
+
+def test_a_host_that_shuts_down_ends_its_guests_first(lab: LabTool) -> None:
+    server = ByHand(lab, "shut")
+    server.start("host-2")
+    writes(lab, server)
+    (qemu,) = [d for d in lab.domains() if d["uid"] == server.uid]
+    lab("host", "shutdown", "host-2")
+    assert not Path(f"/proc/{qemu['pid']}").exists()
+    assert lab.json("status")["hosts"][1]["power"] == "off"
+    lab("host", "shutdown", "host-2")
+    # it let go of its disk by itself: nobody had to break its lock
+    row = lab.writers(server.image("root"))
+    assert (row["active"], row["watchers"], row["lockers"]) == (0, [], [])
+    lab("host", "power-on", "host-2")
+    assert lab.guest(server.full_name)["lost"] == []
