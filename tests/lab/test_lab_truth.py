@@ -208,12 +208,19 @@ sys.exit('no such record')
 LABKIT = __import__("pathlib").Path(__file__).resolve().parents[2] / "hack"
 
 
-def test_all_of_ceph_stops_and_starts_and_an_osd_is_killed_and_nothing_is_lost(
-    lab: LabTool,
-) -> None:
+@pytest.fixture(scope="module")
+def kept(lab: LabTool) -> ByHand:
+    """A server that runs on host-2 and writes."""
     server = ByHand(lab, "kept")
     server.start("host-2")
     writes(lab, server, 20)
+    return server
+
+
+def test_all_of_ceph_stops_and_starts_and_an_osd_is_killed_and_nothing_is_lost(
+    lab: LabTool, kept: ByHand
+) -> None:
+    server = kept
     lab("ceph", "stop", "all", timeout=300)
     assert {d["state"] for d in lab.json("status")["ceph"]} == {"stopped"}
     lab("ceph", "start", "all")
@@ -228,10 +235,8 @@ def test_all_of_ceph_stops_and_starts_and_an_osd_is_killed_and_nothing_is_lost(
     assert (len(proof["boots"]), proof["lost"], proof["foreign"]) == (1, [], [])
 
 
-def test_a_host_that_shuts_down_ends_its_guests_first(lab: LabTool) -> None:
-    server = ByHand(lab, "shut")
-    server.start("host-2")
-    writes(lab, server)
+def test_a_host_that_shuts_down_ends_its_guests_first(lab: LabTool, kept: ByHand) -> None:
+    server = kept
     (qemu,) = [d for d in lab.domains() if d["uid"] == server.uid]
     lab("host", "shutdown", "host-2")
     assert not Path(f"/proc/{qemu['pid']}").exists()
