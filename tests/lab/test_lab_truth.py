@@ -210,15 +210,15 @@ def test_a_qemu_that_nobody_knows_is_told_and_counts(lab: LabTool) -> None:
     key = lab.ceph("ceph", "auth", "print-key", f"client.{CLIENT}").strip()
     pid = "/run/stranger.pid"
     lab.on(
-        *("host-2", "qemu-system-x86_64", "-display", "none", "-daemonize", "-pidfile", pid),
+        *("host-1", "qemu-system-x86_64", "-display", "none", "-daemonize", "-pidfile", pid),
         *("-object", f"secret,id=key,format=base64,data={key}"),
         *("-blockdev", json.dumps({"driver": "raw", "node-name": "n", "file": nested})),
     )
     (row,) = lab.writers(server.image("root"))["qemus"]
     assert (row["host"], row["uid"], row["state"], row["role"]) == (
-        *("host-2", None, "running", "active"),
+        *("host-1", None, "running", "active"),
     )
-    lab.on("host-2", "sh", "-c", f"kill -9 $(cat {pid})")
+    lab.on("host-1", "sh", "-c", f"kill -9 $(cat {pid})")
     eventually("it is gone", lambda: not lab.writers(server.image("root"))["qemus"])
 
 
