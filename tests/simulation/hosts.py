@@ -122,7 +122,7 @@ class SimHost:
         assert self.libvirt is not None
         ports = AgentPorts(
             cluster=ApiPort(self.api, process),
-            hypervisor=HypervisorPort(self.libvirt, process),
+            hypervisor=HypervisorPort(self.libvirt, process, self.journal),
             journal=self.journal,
             host=HostPort(self, process),
             heart=HeartPort(self.ceph, process, self.name),

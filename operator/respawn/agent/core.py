@@ -46,7 +46,7 @@ class Agent:
             locks=locks, clock=ports.clock, pools=lambda: self.pools,
         )  # fmt: skip
         self.reporting = Reporting(self.state, ports, wake=self.wake)
-        self.rejoining = Rejoining(self.state, ports, self.hands)
+        self.rejoining = Rejoining(self.state, ports, self.hands, self.guard)
         self.signs = Signs(self.state, ports, changed=self.wake_all, report=self.reporting.due.set)
         self._wakes: dict[str, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None

@@ -30,7 +30,10 @@ class Hypervisor(Protocol):
         ...
 
     async def scan(self) -> tuple[Look, ...]:
-        """A look at every server of ours there is on this host, running or half-started."""
+        """A look at every server of ours there is on this host, running or half-started.
+
+        One that the hook has not said yes to (`Journal`) may be missed: lists hang meanwhile.
+        """
         ...
 
     async def create(self, order: DomainOrder) -> Incarnation:
