@@ -119,8 +119,10 @@ class Processes:
     def __init__(self, proc: Path = PROC) -> None:
         self._proc = proc
         self._ticks = os.sysconf("SC_CLK_TCK")
-        # once, so that a process has the same start time at every look
-        self._booted = datetime.now(UTC) - timedelta(seconds=self._uptime())
+        # Once, so that a process has the same start time at every look; and to the millisecond, as
+        # the API keeps it, so that what is read back is what was said.
+        booted = datetime.now(UTC) - timedelta(seconds=self._uptime())
+        self._booted = booted.replace(microsecond=booted.microsecond // 1000 * 1000)
         self._pool = ThreadPoolExecutor(1, "proc")
         self._running: asyncio.Task[tuple[Qemu, ...]] | None = None
         self._next: asyncio.Task[tuple[Qemu, ...]] | None = None
@@ -152,7 +154,7 @@ class Processes:
             stat = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None  # it has ended meanwhile
-        started = self._booted + timedelta(seconds=int(stat[19]) / self._ticks)
+        started = self._booted + timedelta(milliseconds=1000 * int(stat[19]) // self._ticks)
         return Qemu(pid, started, command, stopped=stat[0] in ("T", "t"))
 
     def _argv(self, folder: Path) -> list[str]:

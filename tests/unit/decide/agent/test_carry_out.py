@@ -6,7 +6,7 @@ from tests.unit.decide.builders import T0, fenced, node, placed, revoked, server
 
 from respawn.decide.agent import carry_out
 from respawn.model import host
-from respawn.model.host import DomainState
+from respawn.model.host import DomainState, Look
 from respawn.model.node import FencePhase, Form, Registration
 from respawn.model.placement import Phase, Placement
 from respawn.model.storage import Entry
@@ -78,6 +78,19 @@ def test_the_step(v, expected: type | None) -> None:
 def test_a_grace_is_waited_for() -> None:
     v = view(STOP, look=present(), shutdowns={(UID, 1): T0 - 29.5}, presses={(UID, 1): T0 - 1})
     assert carry_out.decide(v, UID, T0).next_check == T0 + 0.5
+
+
+@pytest.mark.parametrize(
+    "v",
+    [
+        view(HERE, look=Look(UID, processes=(7,))),  # a QEMU without a domain
+        view(HERE, look=present(state=DomainState.PAUSED), contact=contact(60.0)),
+        view(HERE, look=present(state=DomainState.STARTING), contact=contact(60.0)),
+    ],
+)
+def test_what_cannot_be_changed_is_looked_at_again_later_and_not_at_once(v) -> None:
+    found = carry_out.decide(v, UID, T0)
+    assert found.step is None and found.next_check == T0 + carry_out.LOOK_AGAIN
 
 
 def test_a_domain_of_another_boot_must_end() -> None:
