@@ -32,11 +32,14 @@ SCAN_EVERY = 5.0
 class Agent:
     """The agent of one host, for one life of its process."""
 
-    def __init__(self, me: Identity, ports: AgentPorts, pools: Mapping[str, Pool]) -> None:
+    def __init__(
+        self, me: Identity, ports: AgentPorts, pools: Mapping[str, Pool],
+        beaten: float | None = None,
+    ) -> None:  # fmt: skip
+        """`beaten`: begin of the last beat that the heart process had acknowledged, if any."""
         self.ports, self.pools = ports, dict(pools)
         self.state = AgentState(me, ports.journal)
-        started = ports.clock.now().mono
-        self.state.touch(renewed_at=started, beaten_at=started)
+        self._go_on_counting(beaten)
         locks = ServerLocks()
         self.guard = Guard(
             cluster=ports.cluster, host=ports.host, journal=ports.journal, locks=locks
@@ -50,6 +53,17 @@ class Agent:
         self.signs = Signs(self.state, ports, changed=self.wake_all, report=self.reporting.due.set)
         self._wakes: dict[str, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
+
+    def _go_on_counting(self, beaten: float | None) -> None:
+        """S6: an agent that is restarted while the host is cut off does not count anew."""
+        begun, renewed = self.ports.clock.now().mono, self.ports.journal.contact()
+        # Nothing is known of this boot's contact: then no server was started in it either.
+        last = max((at for at in (renewed, beaten) if at is not None), default=begun)
+        self.state.touch(
+            renewed_at=min(begun, last if renewed is None else renewed),
+            beaten_at=min(begun, last if beaten is None else beaten),
+            begun_at=begun,
+        )
 
     # What the process around it tells.
 

@@ -103,7 +103,8 @@ class Process:
             heart=self._heart,
             clock=self._clock,
         )
-        self._agent = Agent(me, ports, {})
+        told = HeartFiles().account()
+        self._agent = Agent(me, ports, {}, beaten=told.acknowledged if told else None)
         inputs = Inputs(self._agent, self._client, node=self._config.node, folder=MEMORY)
         inputs.recall()
         log.info("agent of %s, machine %s, boot %s", me.node, me.machine_id, me.boot_id)

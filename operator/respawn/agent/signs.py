@@ -27,8 +27,11 @@ class Signs:
 
     def on_beat(self, begun: float) -> None:
         """The heart process had a beat acknowledged that it began at that moment."""
-        since = self.state.contact.ceph_since
-        self.state.touch(beaten_at=begun, ceph_since=begun if since is None else since)
+        contact = self.state.contact
+        self.state.touch(
+            beaten_at=max(begun, contact.beaten_at),  # heart and agent both beat: one may be late
+            ceph_since=begun if contact.ceph_since is None else contact.ceph_since,
+        )
         self.on_storage(failing=False)
 
     def on_beat_lost(self) -> None:
@@ -49,6 +52,7 @@ class Signs:
             try:
                 lease = await self._hold(lease)
                 self.state.touch(renewed_at=begun, api_answers=True)
+                self.state.journal.keep_contact(begun)
             except Conflict:
                 lease = Lease(self.state.me.node)
                 continue
@@ -81,6 +85,7 @@ class Signs:
                 Beat(me.machine_id, me.boot_id, self._counter, self.heart_servers())
             )
             self.on_beat(begun)
+            self.state.journal.keep_contact(begun)
         except Refused:
             # Blocklisted: Ceph answers, with a no.
             await self._read_blocklist()

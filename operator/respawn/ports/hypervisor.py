@@ -88,6 +88,17 @@ class Journal(Protocol):
         """Mark it; False when it was marked already (then the hook says no)."""
         ...
 
+    def contact(self) -> float | None:
+        """What was kept last, by this agent or one before it in this boot; None: nothing."""
+        ...
+
+    def keep_contact(self, at: float) -> None:
+        """The agent had a sign of life acknowledged that it began then (monotonic clock, seconds).
+
+        Raises nothing: what cannot be kept is only missed by the next agent.
+        """
+        ...
+
 
 class Host(Protocol):
     """The machine itself."""

@@ -170,7 +170,8 @@ def _end(view: HostView, server: Server, domain: Incarnation, now: float) -> Hos
 
 
 def _lost_contact(look: Look, domain: Incarnation, now: float) -> HostDecision:
-    if look.state is DomainState.RUNNING:
+    # A state that libvirt does not tell may be this one.
+    if look.state in (DomainState.RUNNING, None):
         return HostDecision(Suspend(domain.uid, domain.epoch, "no contact with API nor Ceph"))
     return HostDecision(next_check=now + LOOK_AGAIN)
 

@@ -232,6 +232,23 @@ def test_an_epoch_is_admitted_once_in_a_boot(tmp_path: Path) -> None:
     assert successor.admit(UID, 2)
 
 
+def test_the_last_contact_is_kept_for_the_next_agent_of_this_boot(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path / "run")
+    assert journal.contact() is None
+    journal.keep_contact(81.25)
+    journal.keep_contact(82.125)
+    assert RunJournal(tmp_path / "run").contact() == 82.125
+    (tmp_path / "run" / "contact").write_text("soon")
+    assert journal.contact() is None
+
+
+def test_a_contact_that_cannot_be_kept_harms_nothing(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path)
+    (tmp_path / "contact").mkdir()
+    journal.keep_contact(81.25)
+    assert journal.contact() is None
+
+
 def test_a_mark_that_cannot_be_written_admits_nothing(tmp_path: Path) -> None:
     journal = RunJournal(tmp_path)
     (tmp_path / "admitted").rmdir()

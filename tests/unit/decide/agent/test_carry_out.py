@@ -108,6 +108,7 @@ def test_a_domain_of_another_boot_must_end() -> None:
     [
         (HERE, DomainState.RUNNING, 4.9, None),
         (HERE, DomainState.RUNNING, 5.0, host.Suspend),
+        (HERE, None, 5.0, host.Suspend),  # libvirtd is silent
         (HERE, DomainState.PAUSED, 5.0, None),
         (HERE, DomainState.STARTING, 5.0, None),
         (None, DomainState.RUNNING, 5.0, host.Suspend),
@@ -125,6 +126,22 @@ def test_the_later_of_both_signs_counts() -> None:
     assert step(v) is None
     v = view(HERE, look=present(), contact=replace(contact(60), renewed_at=T0 - 1))
     assert step(v) is None
+
+
+@pytest.mark.parametrize(
+    ("silent", "age", "expected"),
+    [
+        (60.0, 0.0, None),  # no word for a minute, but this agent has not tried yet
+        (60.0, 0.39, None),
+        (60.0, 0.41, host.Suspend),
+        (4.9, 0.41, None),
+        (5.1, 600.0, host.Suspend),
+    ],
+)
+def test_a_new_agent_counts_on_after_its_first_try(silent, age, expected) -> None:
+    silence = contact(silent, api_answers=False, begun_at=T0 - age)
+    found = step(view(HERE, look=present(), contact=silence))
+    assert type(found) is (expected or type(None)), found
 
 
 RESUMABLE = contact(0.5, ceph_since=T0 - 2, blocklist_at=T0 - 1, api_answers=False)

@@ -1,0 +1,48 @@
+"""From where a new agent counts (S6)."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.simulation.hosts import SimJournal
+from tests.unit.decide.agent.builders import ME
+
+from respawn.agent.core import Agent, AgentPorts
+from respawn.model.base import Now
+
+
+class Clock:
+    def now(self) -> Now:
+        return Now(100.0, datetime.now(UTC))
+
+
+def agent(kept: float | None, beaten: float | None) -> Agent:
+    journal, nothing = SimJournal(), None
+    if kept is not None:
+        journal.keep_contact(kept)
+    parts: Any = {"cluster": nothing, "hypervisor": nothing, "host": nothing, "heart": nothing}
+    return Agent(ME, AgentPorts(journal=journal, clock=Clock(), **parts), {}, beaten=beaten)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kept", "beaten", "expected"),
+    [
+        (None, None, (100.0, 100.0)),  # nothing was started in this boot yet
+        (95.0, None, (95.0, 95.0)),
+        (None, 96.0, (96.0, 96.0)),
+        (95.0, 96.0, (95.0, 96.0)),
+        (2000.0, 96.0, (100.0, 96.0)),  # nonsense is never a reason to count later
+    ],
+)
+def test_a_new_agent_counts_on(
+    kept: float | None, beaten: float | None, expected: tuple[float, float]
+) -> None:
+    contact = agent(kept, beaten).state.contact
+    assert (contact.renewed_at, contact.beaten_at) == expected and contact.begun_at == 100.0
+
+
+def test_a_late_beat_takes_back_nothing() -> None:
+    it = agent(95.0, 96.0)
+    it.on_beat(98.0)
+    it.on_beat(97.0)
+    assert it.state.contact.beaten_at == 98.0
