@@ -32,6 +32,8 @@ from respawn.ports.errors import Refused
 log = logging.getLogger(__name__)
 SILENCE = 75.0
 """Seconds without a byte before a watch is listed again; bookmarks come about once a minute."""
+KEEP_AGAIN = 10.0
+"""Seconds until what could not be remembered is tried again."""
 T = TypeVar("T")
 
 
@@ -42,6 +44,8 @@ class Inputs:
         self._agent, self._client, self._node = agent, client, node
         self._memory = Memory(folder)
         self._servers: dict[str, str] = {}
+        self._unkept: Policy | None = None
+        self._unpublished = False
 
     def recall(self) -> None:
         """Go on with what was known before this process: an agent that starts while the API is
@@ -104,8 +108,21 @@ class Inputs:
                         self._take_policy(policy)
 
     def _take_policy(self, policy: Policy) -> None:
-        self._memory.keep_policy(policy.generation, policy.timings)
-        self._agent.on_policy(policy.generation, policy.timings)
+        kept = self._memory.keep_policy(policy.generation, policy.timings)
+        self._unkept = None if kept else policy
+        # S8: timings that the next process would not know are obeyed, and not acknowledged: until
+        # they are, the operator reckons with the slower of both.
+        generation = policy.generation if kept else self._agent.state.policy_generation
+        self._agent.on_policy(generation, policy.timings)
+
+    async def run_memory(self) -> None:
+        """Try again to remember what could not be."""
+        while True:
+            await self._agent.ports.clock.sleep(KEEP_AGAIN)
+            if self._unkept is not None:
+                self._take_policy(self._unkept)
+            if self._unpublished:
+                self._publish()
 
     async def run_pools(self) -> None:
         """The StoragePools: how to reach them, and which images are ours."""
@@ -124,8 +141,16 @@ class Inputs:
     def _take_pools(self, pools: Mapping[str, Pool]) -> None:
         if pools:
             self._agent.pools = dict(pools)
-            publish_pools(frozenset(pool.pool for pool in pools.values()))
+            self._publish()
             self._agent.wake_all()
+
+    def _publish(self) -> None:
+        self._unpublished = False
+        try:
+            publish_pools(frozenset(pool.pool for pool in self._agent.pools.values()))
+        except OSError as error:
+            self._unpublished = True
+            log.error("cannot tell the hook which pools are ours: %s", error)
 
     def _follow(self, resource: Resource, fields: str) -> Any:
         return watch(self._client, resource, silence=SILENCE, fields=fields)
@@ -159,9 +184,9 @@ class Memory:
     def __init__(self, folder: Path) -> None:
         self._policy, self._pools = folder / "policy.json", folder / "pools.json"
 
-    def keep_policy(self, generation: int, timings: Timings) -> None:
-        """Remember the timings that are obeyed."""
-        _replace(self._policy, {"generation": generation, "timings": asdict(timings)})
+    def keep_policy(self, generation: int, timings: Timings) -> bool:
+        """Remember the timings that are obeyed; False when that cannot be."""
+        return _kept(self._policy, {"generation": generation, "timings": asdict(timings)})
 
     def policy(self) -> tuple[int, Timings] | None:
         """What was obeyed last; None if nothing was."""
@@ -171,9 +196,9 @@ class Memory:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def keep_pools(self, bodies: Mapping[str, Mapping[str, Any]]) -> None:
-        """Remember the objects, by name, as the API told them."""
-        _replace(self._pools, bodies)
+    def keep_pools(self, bodies: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Remember the objects, by name, as the API told them; False when that cannot be."""
+        return _kept(self._pools, bodies)
 
     def pools(self) -> dict[str, Pool]:
         """The pools known last, as far as they can be understood."""
@@ -181,11 +206,17 @@ class Memory:
         return _pools({name: body for name, body in known if isinstance(body, dict)})
 
 
-def _replace(path: Path, content: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _kept(path: Path, content: Mapping[str, Any]) -> bool:
+    """A full or read-only disk is no reason to care for no server."""
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(content))
-    os.replace(fresh, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(json.dumps(content))
+        os.replace(fresh, path)
+    except OSError as error:
+        log.error("cannot remember %s for the next agent: %s", path.stem, error)
+        return False
+    return True
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import pytest
 
 from respawn.agent import inputs
 from respawn.agent.inputs import Inputs, Memory
-from respawn.model.policy import FAST, Timings
+from respawn.model.policy import FAST, Policy, Timings
+from respawn.model.storage import Pool
 
 POOL = {
     "apiVersion": "respawn.dev/v1alpha1",
@@ -29,11 +30,17 @@ class Listener:
     """An agent, as far as its inputs concern it."""
 
     def __init__(self) -> None:
-        self.pools: dict[str, object] = {}
+        self.pools: dict[str, Pool] = {}
         self.timings: tuple[int, Timings] | None = None
 
     def on_policy(self, generation: int, timings: Timings) -> None:
         self.timings = (generation, timings)
+
+    @property
+    def state(self) -> "Listener":
+        return self
+
+    policy_generation = 2
 
     def wake_all(self) -> None:
         """Nothing to wake."""
@@ -67,3 +74,37 @@ def test_a_memory_that_makes_no_sense_is_no_memory(tmp_path: Path, content: str)
     agent = Listener()
     Inputs(agent, None, node="host-1", folder=tmp_path).recall()  # type: ignore[arg-type]
     assert agent.pools == {} and agent.timings is None
+
+
+def test_what_cannot_be_remembered_is_obeyed_but_not_acknowledged(tmp_path: Path) -> None:
+    """As on a disk that is full, or read-only; once it can be, it is."""
+    folder = tmp_path / "respawn"
+    folder.write_text("no folder")
+    agent = Listener()
+    fed = Inputs(agent, None, node="host-1", folder=folder)  # type: ignore[arg-type]
+    fed._take_policy(Policy(generation=3, timings=FAST))
+    assert agent.timings == (2, FAST)
+    assert not Memory(folder).keep_pools({"ceph": POOL})
+    folder.unlink()
+    assert fed._unkept is not None
+    fed._take_policy(fed._unkept)
+    assert agent.timings == (3, FAST) and fed._unkept is None
+    assert Memory(folder).policy() == (3, FAST)
+
+
+def test_a_hook_that_cannot_be_told_is_told_later(
+    tmp_path: Path, told: list[frozenset[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Memory(tmp_path).keep_pools({"ceph": POOL})
+
+    def full(pools: frozenset[str]) -> None:
+        raise OSError("No space left on device")
+
+    agent = Listener()
+    fed = Inputs(agent, None, node="host-1", folder=tmp_path)  # type: ignore[arg-type]
+    with monkeypatch.context() as disk:
+        disk.setattr(inputs, "publish_pools", full)
+        fed.recall()
+    assert list(agent.pools) == ["ceph"] and not told and fed._unpublished
+    fed._publish()
+    assert told == [frozenset({"vms"})] and not fed._unpublished

@@ -188,6 +188,9 @@ class LibvirtHypervisor:
             if (await self.look(uid)).domain is None:
                 raise Refused(Reason.START_FAILED, str(error)) from error
             raise
+        except OSError as error:
+            # no keyring, or no place for consoles: libvirt was not asked yet
+            raise Refused(Reason.START_FAILED, str(error)) from error
         domain = (await self.look(uid)).domain
         created = domain is not None and domain.epoch == epoch
         return domain if domain and created else Incarnation(uid, epoch, order.me.boot_id)
