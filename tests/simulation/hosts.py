@@ -140,6 +140,7 @@ class SimHost:
         )
         me = await ports.host.identity()
         agent = Agent(me, ports, self.api.pools, beaten=self.acknowledged)
+        agent.failed = lambda what, error: self.kernel.bugs.append(error)
         agent.on_policy(self.api.policy.generation, self.api.policy.timings)
         self.agent = agent
         if self.stale_list is not None:

@@ -5,9 +5,10 @@ runs `run()`; the simulator does the same in virtual time.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
+from respawn.agent.endless import endless, say_failed
 from respawn.agent.guard import Guard
 from respawn.agent.hands import Hands
 from respawn.agent.locks import ServerLocks
@@ -51,6 +52,8 @@ class Agent:
         self.reporting = Reporting(self.state, ports, wake=self.wake)
         self.rejoining = Rejoining(self.state, ports, self.hands, self.guard)
         self.signs = Signs(self.state, ports, changed=self.wake_all, report=self.reporting.due.set)
+        self.failed: Callable[[str, Exception], None] = say_failed
+        """Told of what should not have happened; the work goes on."""
         self._wakes: dict[str, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -118,11 +121,18 @@ class Agent:
         """Work until cancelled. Servers outlive it: its end stops none (S5)."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for loop in (
-                self.signs.renew, self.signs.beat_in_need, self.signs.watch_ceph, self._scan,
-                self.reporting.run, self.rejoining.run,
-            ):  # fmt: skip
-                group.create_task(loop())
+            for what, work in self._work().items():
+                group.create_task(endless(what, work, self.ports.clock, self.failed))
+
+    def _work(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {
+            "renewing the Lease": self.signs.renew,
+            "beating": self.signs.beat_in_need,
+            "watching Ceph": self.signs.watch_ceph,
+            "looking at the host": self._scan,
+            "reporting": self.reporting.run,
+            "rejoining": self.rejoining.run,
+        }
 
     def wake(self, uid: str) -> None:
         """Tend that server now."""
@@ -148,6 +158,9 @@ class Agent:
             try:
                 wait = await self._tend_once(uid)
             except PortError:
+                wait = RETRY
+            except Exception as error:  # noqa: BLE001 - one odd server must not end the others' care
+                self.failed(f"tending {uid}", error)
                 wait = RETRY
             self.reporting.due.set()
             with suppress(TimeoutError):

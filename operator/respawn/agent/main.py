@@ -26,6 +26,7 @@ from respawn.agent import config as configs
 from respawn.agent import machine
 from respawn.agent.config import AgentConfig
 from respawn.agent.core import Agent, AgentPorts
+from respawn.agent.endless import endless
 from respawn.agent.guard_server import GuardServer
 from respawn.agent.heart_files import HeartFiles
 from respawn.agent.heart_link import HeartLink
@@ -124,16 +125,17 @@ class Process:
             self.agent, HeartFiles(), self._clock, lambda: self.agent.state.timings.heartbeat
         )
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(work)
-                for work in (
-                    self.agent.run(),
-                    inputs.run_servers(),
-                    inputs.run_node(),
-                    inputs.run_policy(),
-                    inputs.run_pools(),
-                    link.run(),
-                )
+            follow = {
+                "following servers": inputs.run_servers,
+                "following the Node": inputs.run_node,
+                "following the policy": inputs.run_policy,
+                "following pools": inputs.run_pools,
+                "keeping what was told": inputs.run_memory,
+                "talking with the heart": link.run,
+            }
+            tasks = [group.create_task(self.agent.run())]
+            tasks += [
+                group.create_task(endless(what, work, self._clock)) for what, work in follow.items()
             ]
             await stop.wait()
             for task in tasks:

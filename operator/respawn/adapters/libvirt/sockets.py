@@ -1,14 +1,18 @@
 """Which of the host's addresses are used towards Ceph: local ends of real sockets, and routes."""
 
+import asyncio
+import logging
 import socket
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 MONITOR_PORTS = frozenset({3300, 6789})
 DAEMON_PORTS = range(6800, 7569)
 """Ceph's own default range for OSDs and managers (ms_bind_port_min, ms_bind_port_max)."""
 LISTEN = "0A"
+RESOLVE, RESOLVE_AGAIN = 0.5, 60.0
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
@@ -37,15 +41,75 @@ def _address(digits: str) -> IPv4Address | IPv6Address:
     return mapped or address
 
 
-def route_source(monitor: str) -> str | None:
-    """The address that this host would use towards a monitor (`IP:PORT`); None: no route."""
+def parts(monitor: str) -> tuple[str, int]:
+    """Host (an address or a name) and port of a monitor; port 0 when it has none."""
     host, _, port = monitor.rpartition(":")
-    target = ip_address(host.strip("[]"))
+    return host.strip("[]"), int(port) if port.isdecimal() else 0
+
+
+class Monitors:
+    """Monitors by address, also those that are given by name."""
+
+    def __init__(self) -> None:
+        self._resolved: dict[str, frozenset[str]] = {}
+        self._due = 0.0
+
+    async def by_address(self, monitors: Iterable[str]) -> frozenset[str]:
+        """`IP:PORT` of all of them; of a name that cannot be resolved now, what it last was.
+
+        Names are asked about once a minute, side by side, for RESOLVE seconds at the most: the
+        hook's answer waits for this.
+        """
+        given = frozenset(monitors)
+        names = {monitor for monitor in given if not _is_address(parts(monitor)[0])}
+        loop = asyncio.get_running_loop()
+        if names - self._resolved.keys() or loop.time() >= self._due:
+            self._due = loop.time() + RESOLVE_AGAIN
+            await asyncio.gather(*(self._resolve(name) for name in sorted(names)))
+        found = (self._resolved.get(name, frozenset()) for name in names)
+        return (given - names).union(*found)
+
+    async def _resolve(self, monitor: str) -> None:
+        host, port = parts(monitor)
+        self._resolved.setdefault(monitor, frozenset())
+        try:
+            async with asyncio.timeout(RESOLVE):
+                loop = asyncio.get_running_loop()
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, OverflowError, UnicodeError) as error:
+            # TimeoutError is an OSError
+            log.warning("monitor %s cannot be resolved: %s", monitor, error or "no answer in time")
+            return
+        self._resolved[monitor] = frozenset(_joined(where[4][0], port) for where in found)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _joined(host: str | int, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+def route_source(monitor: str) -> str | None:
+    """The address that this host would use towards a monitor (`IP:PORT`).
+
+    None: there is no route, or it is not such an address.
+    """
+    host, port = parts(monitor)
+    try:
+        target = ip_address(host)
+    except ValueError:
+        return None
     family = socket.AF_INET if target.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((str(target), int(port)))  # sends nothing: it only asks for the route
-        except OSError:
+            probe.connect((str(target), port))  # sends nothing: it only asks for the route
+        except (OSError, OverflowError):
             return None
         return str(ip_address(probe.getsockname()[0]))
 

@@ -1,5 +1,6 @@
 """Small readers: sockets, ARP, ICMP, events, states, capabilities, guest agents, keys, marks."""
 
+import asyncio
 import base64
 import struct
 from ipaddress import IPv4Address, ip_address
@@ -18,7 +19,12 @@ from respawn.adapters.libvirt.errors import of_libvirt
 from respawn.adapters.libvirt.events import DomainEvent, ending, told_by_host
 from respawn.adapters.libvirt.journal import Marks, RunJournal
 from respawn.adapters.libvirt.machine import Offer, read_offer
-from respawn.adapters.libvirt.sockets import route_source, storage_addresses, used_towards_ceph
+from respawn.adapters.libvirt.sockets import (
+    Monitors,
+    route_source,
+    storage_addresses,
+    used_towards_ceph,
+)
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState
 from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
@@ -48,6 +54,38 @@ def test_routes_count_before_any_socket_does(tmp_path: Path) -> None:
     found = storage_addresses(["127.0.0.1:3300"], [tmp_path / "tcp", tmp_path / "none"])
     assert found == {"198.51.100.11", "127.0.0.1"}
     assert route_source("[::ffff:255.255.255.255]:1") is None
+
+
+@pytest.mark.parametrize(
+    "odd", ["mon-a.example.com:3300", "300.1.1.1:3300", "127.0.0.1:99999", "", ":"]
+)
+def test_a_monitor_that_makes_no_sense_has_no_route(odd: str) -> None:
+    assert route_source(odd) is None
+
+
+def test_monitors_by_name_are_resolved_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answers = {"mon-a": ["192.0.2.1", "2001:db8::1"], "300.1.1.1": []}
+
+    async def story() -> None:
+        loop, monitors = asyncio.get_running_loop(), Monitors()
+
+        async def resolve(host: str, port: int, **_: object) -> list[object]:
+            asked.append(host)
+            if not answers[host]:
+                raise OSError("Name or service not known")
+            return [(0, 0, 0, "", (address, port)) for address in answers[host]]
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        given = ["mon-a:3300", "300.1.1.1:3300", "192.0.2.9:3300", "[2001:db8::9]:3300"]
+        expected = {"192.0.2.1:3300", "[2001:db8::1]:3300", "192.0.2.9:3300", "[2001:db8::9]:3300"}
+        assert await monitors.by_address(given) == expected
+        assert await monitors.by_address(given) == expected and len(asked) == 2
+        answers["mon-a"] = []
+        monitors._due = 0.0
+        assert await monitors.by_address(given) == expected and len(asked) == 4
+
+    asyncio.run(story())
 
 
 def arp(address: str, *, operation: int = 1, cut: int = 60) -> bytes:
