@@ -51,7 +51,13 @@ class Agent:
         )  # fmt: skip
         self.reporting = Reporting(self.state, ports, wake=self.wake)
         self.rejoining = Rejoining(self.state, ports, self.hands, self.guard)
-        self.signs = Signs(self.state, ports, changed=self.wake_all, report=self.reporting.due.set)
+        self.signs = Signs(
+            self.state, ports, changed=self.wake_all, report=self.reporting.due.set,
+            api_back=lambda: self.api_back(),
+        )  # fmt: skip
+        self.state.fence_changed = self._on_fence
+        self.api_back: Callable[[], None] = lambda: None
+        """Told when the API answers again after it did not."""
         self.failed: Callable[[str, Exception], None] = say_failed
         """Told of what should not have happened; the work goes on."""
         self._wakes: dict[str, asyncio.Event] = {}
@@ -87,6 +93,11 @@ class Agent:
             self.reporting.due.set()
             self.rejoining.due.set()
             self.wake_all()
+
+    def _on_fence(self) -> None:
+        """Whoever has read the Node, the fence is not what it was."""
+        self.rejoining.due.set()
+        self.wake_all()
 
     def on_policy(self, generation: int, timings: Timings) -> None:
         """Obey these timings from now on, and say so."""

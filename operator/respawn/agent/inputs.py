@@ -4,10 +4,12 @@ Watches are hints that wake the agent up; whatever cannot be undone it reads afr
 cannot be understood is left out and logged: one odd object must not stop the others.
 """
 
+import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +34,8 @@ from respawn.ports.errors import Refused
 log = logging.getLogger(__name__)
 SILENCE = 75.0
 """Seconds without a byte before a watch is listed again; bookmarks come about once a minute."""
+RELIST_WITHIN = 1.0
+"""Seconds over which agents spread their LISTs when the API answers again."""
 KEEP_AGAIN = 10.0
 """Seconds until what could not be remembered is tried again."""
 T = TypeVar("T")
@@ -46,6 +50,32 @@ class Inputs:
         self._servers: dict[str, str] = {}
         self._unkept: Policy | None = None
         self._unpublished = False
+        self._back = asyncio.Event()
+
+    def relist(self) -> None:
+        """The API answers again: what the watches were to bring meanwhile may be lost."""
+        self._back.set()
+        self._back = asyncio.Event()
+
+    async def follow(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """`work` with its LIST and watch, and anew whenever `relist` is called.
+
+        After a cut a stream may be dead for minutes without a word, while the Lease is fresh again
+        and servers are placed here.
+        """
+        while True:
+            following = asyncio.ensure_future(work())
+            back = asyncio.ensure_future(self._back.wait())
+            try:
+                await asyncio.wait({following, back}, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    return following.result()
+            finally:
+                for task in (following, back):
+                    task.cancel()
+                await asyncio.wait({following, back})
+            # many hosts may have lost the API together
+            await self._agent.ports.clock.sleep(random.uniform(0, RELIST_WITHIN))
 
     def recall(self) -> None:
         """Go on with what was known before this process: an agent that starts while the API is

@@ -5,7 +5,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from respawn.adapters.ceph.access import Access, fixed
@@ -107,6 +108,7 @@ class Process:
         told = HeartFiles().account()
         self._agent = Agent(me, ports, {}, beaten=told.acknowledged if told else None)
         inputs = Inputs(self._agent, self._client, node=self._config.node, folder=MEMORY)
+        self._agent.api_back = inputs.relist
         inputs.recall()
         log.info("agent of %s, machine %s, boot %s", me.node, me.machine_id, me.boot_id)
         guard = GuardServer(self._agent.guard.answer)
@@ -125,11 +127,11 @@ class Process:
             self.agent, HeartFiles(), self._clock, lambda: self.agent.state.timings.heartbeat
         )
         async with asyncio.TaskGroup() as group:
-            follow = {
-                "following servers": inputs.run_servers,
-                "following the Node": inputs.run_node,
-                "following the policy": inputs.run_policy,
-                "following pools": inputs.run_pools,
+            follow: dict[str, Callable[[], Awaitable[None]]] = {
+                "following servers": partial(inputs.follow, inputs.run_servers),
+                "following the Node": partial(inputs.follow, inputs.run_node),
+                "following the policy": partial(inputs.follow, inputs.run_policy),
+                "following pools": partial(inputs.follow, inputs.run_pools),
                 "keeping what was told": inputs.run_memory,
                 "talking with the heart": link.run,
             }

@@ -19,10 +19,11 @@ class Signs:
 
     def __init__(
         self, state: AgentState, ports: AgentPorts, *, changed: Callable[[], None],
-        report: Callable[[], None],
+        report: Callable[[], None], api_back: Callable[[], None],
     ) -> None:  # fmt: skip
         self.state, self.ports = state, ports
-        self._changed, self._report = changed, report
+        self._changed, self._report, self._api_back = changed, report, api_back
+        self._api_lost = False
         self._counter = 0
 
     def on_beat(self, begun: float) -> None:
@@ -51,15 +52,22 @@ class Signs:
             begun = self.ports.clock.now().mono
             try:
                 lease = await self._hold(lease)
-                self.state.touch(renewed_at=begun, api_answers=True)
-                self.state.journal.keep_contact(begun)
+                self._renewed(begun)
             except Conflict:
                 lease = Lease(self.state.me.node)
                 continue
             except PortError:
+                self._api_lost = True
                 self.state.touch(api_answers=False)
             spent = self.ports.clock.now().mono - begun
             await self.ports.clock.sleep(max(0.05, self.state.timings.lease_renew - spent))
+
+    def _renewed(self, begun: float) -> None:
+        self.state.touch(renewed_at=begun, api_answers=True)
+        self.state.journal.keep_contact(begun)
+        if self._api_lost:
+            self._api_lost = False
+            self._api_back()
 
     async def _hold(self, lease: Lease) -> Lease:
         name, holder = self.state.me.node, f"{self.state.me.node}/{self.state.me.boot_id}"

@@ -145,6 +145,16 @@ async def clean_while_a_hook_is_being_answered(lab: Lab) -> None:
 
 
 @story()
+async def a_fence_that_no_watch_has_told_of(lab: Lab) -> None:
+    """The watch of its Node died in the cut; a report's Conflict shows the fence."""
+    await lab.begin()
+    hold_watch(lab, "agent-host-1", "node")
+    await fence_host_1(lab)
+    lab.heal("host-1")
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 10, "rejoined")
+
+
+@story()
 async def registration_of_a_former_boot_lands_late(lab: Lab) -> None:
     """It waited in a proxy while the host rebooted; it does not make the new boot look dead."""
     await lab.begin()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.simulation.hosts import SimJournal
+from tests.simulation.lab import Lab, play
 from tests.unit.decide.agent.builders import ME
 
 from respawn.agent.core import Agent, AgentPorts
@@ -46,3 +47,20 @@ def test_a_late_beat_takes_back_nothing() -> None:
     it.on_beat(98.0)
     it.on_beat(97.0)
     assert it.state.contact.beaten_at == 98.0
+
+
+def test_it_is_told_once_when_the_api_answers_again() -> None:
+    async def story(lab: Lab) -> None:
+        await lab.begin()
+        it, told = lab.hosts["host-1"].agent, []
+        assert it is not None
+        it.api_back = lambda: told.append(lab.now())
+        await lab.rest(5)
+        assert told == []
+        lab.cut("host-1", "management")
+        await lab.rest(10)
+        lab.heal("host-1", "management")
+        await lab.rest(10)
+        assert len(told) == 1
+
+    play(story)

@@ -1,12 +1,17 @@
 """What an agent remembers, so that it can begin while the API is away."""
 
+import asyncio
 import json
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.simulation.loop import run
 
+from respawn.adapters.kubernetes.watch import Snapshot
 from respawn.agent import inputs
-from respawn.agent.inputs import Inputs, Memory
+from respawn.agent.inputs import RELIST_WITHIN, Inputs, Memory
 from respawn.model.policy import FAST, Policy, Timings
 from respawn.model.storage import Pool
 
@@ -35,6 +40,17 @@ class Listener:
 
     def on_policy(self, generation: int, timings: Timings) -> None:
         self.timings = (generation, timings)
+
+    @property
+    def ports(self) -> "Listener":
+        return self
+
+    @property
+    def clock(self) -> "Listener":
+        return self
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     @property
     def state(self) -> "Listener":
@@ -108,3 +124,40 @@ def test_a_hook_that_cannot_be_told_is_told_later(
     assert list(agent.pools) == ["ceph"] and not told and fed._unpublished
     fed._publish()
     assert told == [frozenset({"vms"})] and not fed._unpublished
+
+
+def test_everything_is_listed_anew_when_the_api_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that died in a cut says nothing; what came meanwhile is seen all the same."""
+    lists: list[str] = []
+
+    async def watch(client: object, resource: Any, **_: object) -> AsyncGenerator[Snapshot, None]:
+        lists.append(resource.plural)
+        yield Snapshot((), 0.0)
+        await asyncio.Event().wait()
+
+    async def story() -> None:
+        monkeypatch.setattr(inputs, "watch", watch)
+        fed = Inputs(Listener(), None, node="host-1", folder=tmp_path)  # type: ignore[arg-type]
+        works = [asyncio.ensure_future(fed.follow(w)) for w in (fed.run_servers, fed.run_node)]
+        await asyncio.sleep(100)
+        assert sorted(lists) == ["nodes", "virtualservers"]
+        fed.relist()
+        await asyncio.sleep(RELIST_WITHIN)
+        assert sorted(lists) == ["nodes", "nodes", "virtualservers", "virtualservers"]
+        for work in works:
+            work.cancel()
+        await asyncio.wait(works)
+        assert all(work.cancelled() for work in works)
+
+    run(story())
+
+
+def test_what_breaks_a_watch_is_not_swallowed(tmp_path: Path) -> None:
+    async def broken() -> None:
+        raise ValueError("odd")
+
+    fed = Inputs(Listener(), None, node="host-1", folder=tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="odd"):
+        run(fed.follow(broken))
