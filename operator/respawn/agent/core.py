@@ -60,6 +60,7 @@ class Agent:
         """Told when the API answers again after it did not."""
         self.failed: Callable[[str, Exception], None] = say_failed
         """Told of what should not have happened; the work goes on."""
+        self._scan_due = asyncio.Event()
         self._wakes: dict[str, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -103,6 +104,12 @@ class Agent:
         """Obey these timings from now on, and say so."""
         self.state.timings, self.state.policy_generation = timings, generation
         self.reporting.due.set()
+        self.wake_all()
+
+    def on_pools(self, pools: Mapping[str, Pool]) -> None:
+        """These are the pools. By which addresses they are reached is looked at anew."""
+        self.pools = dict(pools)
+        self._scan_due.set()
         self.wake_all()
 
     def on_exit(self, gone: Exit) -> None:
@@ -202,6 +209,7 @@ class Agent:
     async def _scan(self) -> None:
         """Find what no watch and no event told of."""
         while True:
+            self._scan_due.clear()
             with suppress(PortError):
                 for look in await self.ports.hypervisor.scan():
                     self.state.looks.setdefault(look.uid, look)
@@ -210,4 +218,6 @@ class Agent:
                 self.state.scanned = True
                 self.wake_all()
                 self.reporting.due.set()
-            await self.ports.clock.sleep(SCAN_EVERY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SCAN_EVERY):
+                    await self._scan_due.wait()

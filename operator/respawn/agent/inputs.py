@@ -170,9 +170,8 @@ class Inputs:
 
     def _take_pools(self, pools: Mapping[str, Pool]) -> None:
         if pools:
-            self._agent.pools = dict(pools)
+            self._agent.on_pools(pools)
             self._publish()
-            self._agent.wake_all()
 
     def _publish(self) -> None:
         self._unpublished = False

@@ -58,8 +58,8 @@ class Listener:
 
     policy_generation = 2
 
-    def wake_all(self) -> None:
-        """Nothing to wake."""
+    def on_pools(self, pools: dict[str, Pool]) -> None:
+        self.pools = dict(pools)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from respawn.ports.errors import Unavailable
 PROC = Path("/proc")
 _OLD_RBD = re.compile(r"(?:^|[=,])rbd:(?P<pool>[^/:,]+)/(?P<image>[^:,@]+)")
 _OPTION_RBD = re.compile(r"(?:^|,)driver=rbd(?:,|$)")
+_SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _MEMORY = re.compile(r"(?:size=)?([0-9]+)([bkmgtBKMGT]?)")
 _UNITS = {"b": 1, "k": 1 << 10, "": 1 << 20, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -164,6 +166,22 @@ class Processes:
             threads = (folder / "task").iterdir()
             raw = next((line for t in threads if (line := (t / "cmdline").read_bytes())), b"")
         return raw.decode(errors="replace").rstrip("\0").split("\0") if raw else []
+
+    def ceph_sockets(self) -> frozenset[int]:
+        """Inodes of the sockets of our QEMUs, of others with an RBD image, and of this process."""
+        clients = [q.pid for q in self.scan() if q.command.incarnation or q.command.images]
+        return frozenset(inode for pid in (os.getpid(), *clients) for inode in self._sockets(pid))
+
+    def _sockets(self, pid: int) -> Iterator[int]:
+        folder = self._proc / str(pid) / "fd"
+        try:
+            descriptors = os.listdir(folder)
+        except OSError:
+            return  # it has ended meanwhile
+        for descriptor in descriptors:
+            with suppress(OSError):  # closed meanwhile
+                if (found := _SOCKET.fullmatch(os.readlink(folder / descriptor))) is not None:
+                    yield int(found[1])
 
     def _uptime(self) -> float:
         return float((self._proc / "uptime").read_text().split()[0])

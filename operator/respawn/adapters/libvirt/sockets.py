@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -16,21 +17,27 @@ RESOLVE, RESOLVE_AGAIN = 0.5, 60.0
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
-def used_towards_ceph(table: str) -> Iterator[str]:
-    """Local addresses in a /proc/net/tcp whose other end is a port of Ceph's.
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A TCP connection of this host whose other end has a port of Ceph's."""
 
-    Closing sockets count: a late write may still leave through them. A foreign service on such a
-    port adds an address of this host that is not used for Ceph, which harms nobody.
-    """
+    local: str
+    remote: str
+    inode: int
+    """0 when no process has it any more."""
+
+
+def links(table: str) -> Iterator[Link]:
+    """Those in a /proc/net/tcp. Closing ones too: a late write may still leave through them."""
     for line in table.splitlines()[1:]:
         fields = line.split()
-        if len(fields) < 4 or fields[3] == LISTEN:
+        if len(fields) < 10 or fields[3] == LISTEN:
             continue
-        remote = int(fields[2].rpartition(":")[2], 16)
-        if remote in MONITOR_PORTS or remote in DAEMON_PORTS:
-            address = _address(fields[1].partition(":")[0])
-            if not address.is_loopback:
-                yield str(address)
+        port = int(fields[2].rpartition(":")[2], 16)
+        local = _address(fields[1].partition(":")[0])
+        if (port in MONITOR_PORTS or port in DAEMON_PORTS) and not local.is_loopback:
+            remote = _address(fields[2].partition(":")[0])
+            yield Link(str(local), str(remote), int(fields[9]))
 
 
 def _address(digits: str) -> IPv4Address | IPv6Address:
@@ -114,8 +121,32 @@ def route_source(monitor: str) -> str | None:
         return str(ip_address(probe.getsockname()[0]))
 
 
-def storage_addresses(monitors: Iterable[str], tables: Iterable[Path] = TABLES) -> frozenset[str]:
-    """Every address that is used towards Ceph now, or would be for a new connection."""
-    used = {a for t in tables if t.exists() for a in used_towards_ceph(t.read_text())}
-    routes = {source for monitor in monitors if (source := route_source(monitor)) is not None}
-    return frozenset(used | routes)
+class TowardsCeph:
+    """Which addresses of this host are used towards Ceph, or would be for a new connection.
+
+    The port alone does not tell: any service may use one of Ceph's, also by an address that other
+    hosts have too (a container bridge, a floating one), which nobody may fence. So the other end
+    must be a monitor, or have been seen as the other end of a Ceph client of ours. `owned` tells
+    the inodes of their sockets; it is asked only when there is an unknown other end.
+    """
+
+    def __init__(
+        self, owned: Callable[[], frozenset[int]], tables: Iterable[Path] = TABLES
+    ) -> None:
+        self._owned, self._tables = owned, tuple(tables)
+        self._peers: frozenset[str] = frozenset()
+
+    def addresses(self, monitors: Iterable[str]) -> frozenset[str]:
+        """All of them; `monitors` as `IP:PORT`."""
+        given = tuple(monitors)
+        self._peers |= {parts(monitor)[0] for monitor in given}
+        found = [link for t in self._tables if t.exists() for link in links(t.read_text())]
+        strange = [link for link in found if link.remote not in self._peers and link.inode]
+        if strange:
+            ours = self._owned()
+            # safety: once a peer, always one: what a QEMU leaves behind in the kernel belongs to
+            # no process, and is still to be covered by a fence.
+            self._peers |= {link.remote for link in strange if link.inode in ours}
+        routes = (route_source(monitor) for monitor in given)
+        used = {link.local for link in found if link.remote in self._peers}
+        return frozenset(used.union(route for route in routes if route is not None))
