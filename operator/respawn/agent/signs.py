@@ -11,6 +11,8 @@ from respawn.ports.cluster import Lease
 from respawn.ports.errors import Conflict, NotFound, PortError, Refused
 
 LOOK_AGAIN = 1.0
+CONFLICTS = 4
+"""Tries within one renewal's time while somebody else writes this host's Lease."""
 
 
 class Signs:
@@ -54,7 +56,10 @@ class Signs:
                 lease = await self._hold(lease)
                 self._renewed(begun)
             except Conflict:
+                # Somebody else wrote it: read it first, but not in a race as fast as both can.
                 lease = Lease(self.state.me.node)
+                self.state.touch(api_answers=True)
+                await self.ports.clock.sleep(self.state.timings.lease_renew / CONFLICTS)
                 continue
             except PortError:
                 self._api_lost = True

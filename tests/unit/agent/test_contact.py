@@ -10,6 +10,8 @@ from tests.unit.decide.agent.builders import ME
 
 from respawn.agent.core import Agent, AgentPorts
 from respawn.model.base import Now
+from respawn.ports.cluster import Lease
+from respawn.ports.errors import Conflict
 
 
 class Clock:
@@ -62,5 +64,32 @@ def test_it_is_told_once_when_the_api_answers_again() -> None:
         lab.heal("host-1", "management")
         await lab.rest(10)
         assert len(told) == 1
+
+    play(story)
+
+
+def test_a_lease_that_somebody_else_writes_is_no_race() -> None:
+    """At most four tries within a renewal's time; renewed as soon as it can be."""
+
+    async def story(lab: Lab) -> None:
+        await lab.begin()
+        calls: list[float] = []
+        whole = lab.api.hold_lease
+
+        def stolen(read: Lease, holder: str, duration: float) -> Lease:
+            if read.name != "host-1":
+                return whole(read, holder, duration)
+            calls.append(lab.now())
+            raise Conflict(read.name)
+
+        lab.api.hold_lease = stolen  # type: ignore[method-assign]
+        await lab.rest(10)
+        renew = lab.api.policy.timings.lease_renew
+        assert 10 / renew <= len(calls) <= 4 * 10 / renew + 1
+        lab.api.hold_lease = whole  # type: ignore[method-assign]
+        it = lab.hosts["host-1"].agent
+        assert it is not None
+        await lab.rest(1)
+        assert it.ports.clock.now().mono - it.state.contact.renewed_at < 1
 
     play(story)

@@ -88,6 +88,8 @@ class LibvirtHypervisor:
         self._under_way: dict[tuple[str, str, int], asyncio.Future[Any]] = {}
         self._ending: set[tuple[str, int]] = set()
         self._told_by_host: set[tuple[str, int]] = set()
+        self._over_for_good: set[tuple[str, int]] = set()
+        """Admitted in this boot, and gone since: a scan need not ask for all there ever was."""
 
     def start(self) -> None:
         """Listen for events; call it in the event loop."""
@@ -158,9 +160,15 @@ class LibvirtHypervisor:
         Whatever has got past the hook is in the journal of this boot, and what runs is in /proc:
         no list call is needed, which would hang while a hook runs.
         """
+        admitted = self._journal.admitted()
         running = {q.command.incarnation for q in await self.processes.fresh()}
-        uids = {found[0] for found in running if found} | {u for u, _ in self._journal.admitted()}
+        uids = {this[0] for this in running if this} | {
+            u for u, _ in admitted - self._over_for_good
+        }
         looks = await asyncio.gather(*(self.look(uid) for uid in sorted(uids)))
+        gone = {look.uid for look in looks if look.absent}
+        # safety: absent, by a look that began after it was admitted: no epoch is admitted twice.
+        self._over_for_good |= {this for this in admitted if this[0] in gone}
         return tuple(look for look in looks if not look.absent)
 
     # Starting.
