@@ -81,7 +81,8 @@ class LibvirtHypervisor:
         self._paused_by_us = Marks(folder / "paused")
         self.processes = processes or Processes()
         self._looks = Workers(uri, "looks", threads=LOOKING)
-        self._orders = Workers(uri, "orders", threads=CREATING)
+        self._creates = Workers(uri, "creates", threads=CREATING)
+        self._orders = Workers(uri, "orders")
         self._addresses = GuestAddresses(uri, on_change)
         self._events: Events | None = None
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -102,7 +103,7 @@ class LibvirtHypervisor:
         """Let go of everything; no server is touched."""
         if self._events is not None:
             self._events.close()
-        for workers in (self._looks, self._orders, self._addresses):
+        for workers in (self._looks, self._creates, self._orders, self._addresses):
             workers.close()
 
     # Looking.
@@ -191,7 +192,7 @@ class LibvirtHypervisor:
             connection.createXML(xml, libvirt.VIR_DOMAIN_NONE)
 
         try:
-            await self._orders.call(work, CREATE_DEADLINE)
+            await self._creates.call(work, CREATE_DEADLINE)
         except Conflict as error:
             if (await self.look(uid)).domain is None:
                 raise Refused(Reason.START_FAILED, str(error)) from error
