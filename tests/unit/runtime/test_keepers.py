@@ -479,6 +479,7 @@ def test_the_policys_status_tells_what_hosts_may_still_obey() -> None:
         world.store.put_node(host("host-1", 1))
         await until(told)
         assert is_true(told()[-1].conditions, Type.ACCEPTED)
+        assert is_true(told()[-1].conditions, Type.READY)
         assert told()[-1].earlier == {1: first.timings}
         assert told()[-1].worst_case == 8 + 1 + 5 + timings.COMMITS
         second = replace(kept.aside.policy, timings=FAST, generation=2, resource_version="9")
@@ -504,6 +505,8 @@ def test_unsafe_timings_are_said_to_be_so() -> None:
         accepted = find(world.api.written[-1].conditions, Type.ACCEPTED)
         assert accepted is not None
         assert (accepted.status, accepted.reason) == ("False", Reason.TIMINGS_UNSAFE)
+        assert is_true(world.api.written[-1].conditions, Type.STALLED)
+        assert not is_true(world.api.written[-1].conditions, Type.READY)
         await rounds()
         assert len(world.api.written) == 1
 
