@@ -1,5 +1,7 @@
 """A host is lost, in every way there is, and comes back."""
 
+import asyncio
+
 from tests.simulation.lab import Lab
 from tests.simulation.stories.handles import (
     ON_1,
@@ -105,6 +107,43 @@ async def cut_off_host_pauses_is_fenced_and_rejoins(lab: Lab) -> None:
     await lab.rest(1)
     again = lab.server("web-2", preferred_nodes=(lost,))
     await lab.until(lambda: lab.where(again) == lost, 10, "used again")
+
+
+@story()
+async def an_agent_that_dies_during_a_cut_pauses_in_time(lab: Lab) -> None:
+    """Its successor goes on counting; one that died for the third time as well."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.hosts[lab.where(uid) or ""]
+    at = next(i for i in lab.truth.instances if i.uid == uid)
+    lab.cut(host.name)
+    begun = lab.now()
+    for seconds in (2.5, 4.0):
+        await lab.rest(begun + seconds - lab.now())
+        host.kill_agent()
+    await lab.until(lambda: at.paused, 7 - (lab.now() - begun), "paused before it is replaced")
+    await lab.until(lambda: lab.where(uid) not in (None, host.name), 20, "replaced")
+
+
+@story()
+async def agent_and_heart_begin_again_after_a_minute(lab: Lab) -> None:
+    """Nobody counted meanwhile: with contact to be had, nothing is paused for a moment."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.hosts[lab.where(uid) or ""]
+    at = next(i for i in lab.truth.instances if i.uid == uid)
+    lab.operators[0].stays_dead = True
+    lab.operators[0].kill()
+    host.agent_stays_dead = True
+    host.kill_agent()
+    assert host.heart_process is not None
+    host.heart_process.gate.shut()
+    await lab.rest(60)
+    lab.net.slowest = 0.05
+    host.start_agent()
+    begun = lab.now()
+    while lab.now() < begun + 10:
+        await asyncio.sleep(0.01)
+        assert not at.paused, "paused although nothing is cut"
+    assert epochs(lab, uid) == [1]
 
 
 @story()
