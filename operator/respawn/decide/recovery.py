@@ -46,15 +46,12 @@ def retry_at(last: Setback | None) -> datetime | None:
     return last.at + min(FIRST_DELAY * (1 << doublings), LONGEST_DELAY)
 
 
-def wait(last: Setback | None, now: datetime) -> float:
-    """Seconds until the next start is due; 0: it is.
-
-    Never longer than the longest delay there is: a due moment beyond that was written by a clock
-    that has been set back since, or by another operator's that is wrong.
-    """
+def still_due(last: Setback | None, now: datetime) -> timedelta | None:
+    """How long the next start has to wait, None: it need not."""
     due = retry_at(last)
-    left = timedelta(0) if due is None else due - now
-    return left.total_seconds() if timedelta(0) < left <= LONGEST_DELAY else 0.0
+    left = due - now if due is not None else timedelta()
+    # No delay is longer: one that seems so was written by a clock that was ahead, or is now behind.
+    return left if timedelta() < left <= LONGEST_DELAY else None
 
 
 def completed(server: Server) -> bool:
@@ -151,7 +148,7 @@ def _goes_first(other: Server, server: Server, now: Now) -> bool:
         or _failed_once(other)
         or _waits_for_capacity(other)
     )
-    # A moment in the future is another clock's: it holds nobody up for longer.
+    # By another operator's clock, maybe, and that one may be ahead.
     return not gives_way and abs(now.wall - (record.decided or now.wall)) <= WAVE_LIMIT
 
 

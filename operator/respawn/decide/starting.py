@@ -59,9 +59,9 @@ def place(case: Case, s: Situation) -> Decision:
     unplugged = next((nic.name for nic in server.spec.networks if not nic.bridge), None)
     if unplugged is not None:
         return _nowhere_to_plug(case, unplugged)
-    seconds = recovery.wait(server.status.setback, now.wall)
-    if seconds > 0:
-        return _back_off(case, seconds)
+    left = recovery.still_due(server.status.setback, now.wall)
+    if left is not None:
+        return _back_off(case, left.total_seconds())
     first = recovery.waits_for(case.world, server, now)
     if first is not None:
         return _wave(case, first)
