@@ -9,13 +9,13 @@ from respawn.decide import fence_table, grounds, liveness
 from respawn.model import actions
 from respawn.model.actions import NodeStep, Outlook
 from respawn.model.conditions import Reason, merged
-from respawn.model.node import Fence, Form, Node
+from respawn.model.node import Fence, FencePhase, Form, Node
 from respawn.model.sight import Answer, Testimony, WatchLook
 from respawn.model.storage import bans
 from respawn.model.world import World
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster, Leases
-from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
+from respawn.ports.errors import Conflict, NotFound, PortError, Refused, Unavailable
 from respawn.ports.fence import FencePort
 from respawn.ports.images import Images
 from respawn.ports.witness import Witness
@@ -112,12 +112,13 @@ class NodeExecutor:
     async def _apply(
         self, step: actions.ApplyFence, node: Node, outlook: Outlook, world: World
     ) -> None:
+        node = await self._still(step, FencePhase.FENCING)
         entries = fence_table.entries(node.fence)
         hit = {e.address for e in entries} & world.protected
         if hit:
             raise Refused(Reason.ADDRESS_IN_USE, f"{', '.join(sorted(hit))} is Ceph's or ours")
-        # safety: the intent is on record with its addresses and form; adding is idempotent, so
-        # whoever takes over repeats it.
+        # safety: the intent is on record, as just read, with its addresses and form; adding is
+        # idempotent, so whoever takes over repeats it.
         await self._fence.add(entries)
         self._point("add")
         if not entries <= await self._read_blocklist():
@@ -126,6 +127,15 @@ class NodeExecutor:
         at = self._clock.now().wall
         await self._move(node, outlook, lambda n: fence_table.done(n.fence, step.generation, at=at))
         self._point("Fenced")
+
+    async def _still(self, step: NodeStep, phase: FencePhase) -> Node:
+        """The node as of now. Raises Outdated unless that fence is still in that phase."""
+        fresh = await self._cluster.get_node(step.node)
+        self._store.put_node(fresh)
+        fence = fresh.fence
+        if (fence.phase, fence.generation) != (phase, step.generation):
+            raise Outdated(f"its fence is {fence.phase} {fence.generation}")
+        return fresh
 
     # The lift.
 
@@ -153,20 +163,38 @@ class NodeExecutor:
         self, step: actions.FinishLift, node: Node, outlook: Outlook, world: World
     ) -> None:
         me, this = self._store.me.owner, (node.name, step.generation)
-        try:
-            # safety: Lifting and mine, on a host proven clean; exactly the recorded entries.
-            await self._fence.remove(fence_table.entries(node.fence))
-        except Unavailable:
-            self._lost_removals.add(this)
-            await self._move(node, outlook, lambda n: fence_table.taint(n.fence, me))
-            raise
-        self._point("rm")
-        if this not in self._lost_removals:
+        node = await self._still(step, FencePhase.LIFTING)
+        if node.fence.owner != me:
+            raise Outdated(f"the lift is now {node.fence.owner}'s")
+        # safety: what returned is never sent again. The write of OK may have been done, or be on
+        # its way, though its reply was lost: nothing would taint the form of a second `rm`.
+        if this not in self._store.me.lifts_returned:
+            await self._remove(node, outlook)
+        lost = this in self._lost_removals
+        if not lost:
             returned = self._store.me.lifts_returned | {this}
             self._store.me = replace(self._store.me, lifts_returned=returned)
         await self._read_blocklist()
-        await self._move(node, outlook, lambda n: fence_table.lifted(n.fence, step.generation, me))
+
+        def move(fresh: Node) -> Fence:
+            fence = fence_table.lifted(fresh.fence, step.generation, me)
+            # safety: the write that was to tell of the lost `rm` may be lost as well.
+            return fence_table.taint(fence, me) if lost else fence
+
+        await self._move(node, outlook, move)
         self._point("OK")
+
+    async def _remove(self, node: Node, outlook: Outlook) -> None:
+        try:
+            # safety: Lifting and mine, as just read, on a host proven clean; exactly the recorded
+            # entries.
+            await self._fence.remove(fence_table.entries(node.fence))
+        except PortError:
+            self._lost_removals.add((node.name, node.fence.generation))
+            me = self._store.me.owner
+            await self._move(node, outlook, lambda n: fence_table.taint(n.fence, me))
+            raise
+        self._point("rm")
 
     async def _untaint(
         self, step: actions.Untaint, node: Node, outlook: Outlook, world: World
