@@ -28,6 +28,9 @@ ENDED = report(state=ReportState.ENDED)
         (IT, None, None),
         (IT, node(fence=fenced(FencePhase.FENCING)), None),
         (IT, node(fence=fenced(FencePhase.FENCED)), ProofKind.FENCED),
+        # Its successor of the same name was fenced, at other addresses.
+        (IT, node(fence=fenced(FencePhase.FENCED, machine_id="another")), None),
+        (IT, node(fence=fenced(FencePhase.FENCED, boot_id="boot-0")), ProofKind.FENCED),
         (IT, node(fence=fenced(FencePhase.LIFTING)), None),
         (IT, node("host-2", fence=fenced(FencePhase.FENCED)), None),
         (IT, booted("boot-2"), ProofKind.NEW_BOOT),
