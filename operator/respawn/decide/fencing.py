@@ -16,6 +16,7 @@ from respawn.model.actions import (
     LookAtWatches,
     ProtectNode,
     ReportNode,
+    RestoreFence,
     Step,
     TakeLift,
     UnprotectNode,
@@ -29,6 +30,9 @@ from respawn.model.world import World
 HOLD_AGAIN = 0.5
 """Seconds until a held fence is thought over."""
 
+FENCE_AGAIN = 5.0
+"""Seconds until it is asked again whether a fence still stands."""
+
 
 def decide(world: World, node: Node, now: Now) -> Decision:
     """The next step for `node`; None when there is nothing to do until `next_check`."""
@@ -39,10 +43,13 @@ def decide(world: World, node: Node, now: Now) -> Decision:
         step = row(world, node, now)
         if step is not None:
             break
-    urgent = isinstance(step, (BeginFence, ApplyFence, AskWitnesses))
+    urgent = isinstance(step, (BeginFence, ApplyFence, RestoreFence, AskWitnesses))
     next_check = v.next_check
     if grounds.held(world, node, now):
         next_check = now.mono + HOLD_AGAIN
+    if node.fence.phase is FencePhase.FENCED:
+        soon = now.mono + FENCE_AGAIN
+        next_check = soon if next_check is None else min(next_check, soon)
     return Decision(step, next_check, outlook, urgent=urgent)
 
 
@@ -98,7 +105,18 @@ def _blocklisted(world: World, node: Node, now: Now) -> Step | None:
 def _lift(world: World, node: Node, now: Now) -> Step | None:
     if node.fence.phase is not FencePhase.FENCED or not grounds.clean(node):
         return None
+    if grounds.banned_briefly(node, world.blocklist or frozenset()):
+        return None  # it would be shut out all the same, and be fenced again for it
     return BeginLift(node.name, node.fence.generation, "its host is proven clean")
+
+
+def _restore(world: World, node: Node, now: Now) -> Step | None:
+    """Somebody removed what the fence consists of: a person, a late `rm`, or time."""
+    if node.fence.phase is not FencePhase.FENCED or world.blocklist is None:
+        return None
+    if not fence_table.gone(node.fence, world.blocklist):
+        return None
+    return RestoreFence(node.name, node.fence.generation, "entries of its fence are gone")
 
 
 def _finish(world: World, node: Node, now: Now) -> Step | None:
@@ -136,6 +154,6 @@ def _tell(world: World, node: Node, now: Now) -> Step | None:
 
 ROWS: tuple[Row, ...] = (
     *(_complete, _begin, _ask, _blocklisted),
-    *(_finish, _lift, _untaint, _protect, _tell),
+    *(_finish, _lift, _restore, _untaint, _protect, _tell),
 )
 """What matters most comes first."""

@@ -7,7 +7,7 @@ from respawn.decide.liveness import State
 from respawn.model.base import Now, Owner
 from respawn.model.conditions import Reason, known
 from respawn.model.node import FencePhase, Form, Node
-from respawn.model.storage import Entry
+from respawn.model.storage import Entry, brief, listed
 from respawn.model.world import World
 
 REASONS = {
@@ -64,9 +64,14 @@ def doom(world: World, node: Node, now: Now) -> Reason | None:
 def banned_in(node: Node, listing: Collection[Entry]) -> Form | None:
     """The form in which one of the host's addresses is in the blocklist, if any."""
     for form in Form:
-        if any(Entry(address, form) in listing for address in node.storage_addresses):
+        if any(listed(listing, Entry(address, form)) for address in node.storage_addresses):
             return form
     return None
+
+
+def banned_briefly(node: Node, listing: Collection[Entry]) -> bool:
+    """Whether an entry of its addresses is listed that is not ours and ends by itself."""
+    return any(brief(listing, Entry(a, form)) for a in node.fence.addresses for form in Form)
 
 
 def clean(node: Node) -> bool:

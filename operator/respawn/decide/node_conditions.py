@@ -1,6 +1,6 @@
 """What a node's status tells: each aspect judged by itself, Ready as their sum."""
 
-from respawn.decide import grounds, liveness
+from respawn.decide import fence_table, grounds, liveness
 from respawn.decide.liveness import Sign, State
 from respawn.model.actions import Outlook
 from respawn.model.base import Now
@@ -35,7 +35,7 @@ def outlook(world: World, node: Node, now: Now) -> Outlook:
         _storage(world, node, now),
         _hypervisor(world, node),
         _fencing_ready(world, node),
-        _fenced(node),
+        _fenced(world, node),
         _schedulable(world, node, now),
     ]
     rows.append(_ready(world, node, now, rows))
@@ -89,16 +89,26 @@ def _fencing_ready(world: World, node: Node) -> Row:
     return Type.FENCING_READY, "False", blocked[0], blocked[1]
 
 
-def _fenced(node: Node) -> Row:
+def _fenced(world: World, node: Node) -> Row:
     phase = node.fence.phase
     if phase is FencePhase.OK:
         return Type.FENCED, "False", Reason.NOT_FENCED, ""
+    listing = world.blocklist or frozenset()
+    if phase is FencePhase.FENCED and world.blocklist is not None:
+        lost = sorted(e.address for e in fence_table.gone(node.fence, listing))
+        if lost:
+            message = f"{', '.join(lost)} vanished from Ceph's blocklist; put back at once"
+            return Type.FENCED, "False", Reason.FENCE_GONE, message
+    fenced = phase is FencePhase.FENCED
+    if fenced and grounds.clean(node) and grounds.banned_briefly(node, listing):
+        message = "it is clean; waits until an entry of the blocklist that is not ours ends"
+        return Type.FENCED, "True", str(phase), message
     ends = {
         FencePhase.FENCING: "its addresses are being blocklisted",
         FencePhase.FENCED: "ends when its agent reports clean, or it comes back with another boot",
         FencePhase.LIFTING: "its entries are being removed",
     }
-    true: Status = "True" if phase is FencePhase.FENCED else "False"
+    true: Status = "True" if fenced else "False"
     return Type.FENCED, true, str(phase), ends[phase]
 
 
@@ -122,8 +132,7 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
         return (
             Type.READY,
             "False",
-            str(node.fence.phase),
-            next(m for kind, _, _, m in rows if kind is Type.FENCED),
+            *next((reason, m) for kind, _, reason, m in rows if kind is Type.FENCED),
         )
     why = grounds.held(world, node, now)
     if why is not None:

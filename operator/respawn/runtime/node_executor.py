@@ -11,7 +11,7 @@ from respawn.model.actions import NodeStep, Outlook
 from respawn.model.conditions import Reason, merged
 from respawn.model.node import Fence, FencePhase, Form, Node
 from respawn.model.sight import Answer, Testimony, WatchLook
-from respawn.model.storage import bans
+from respawn.model.storage import Entry, bans
 from respawn.model.world import World
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster, Leases
@@ -42,6 +42,7 @@ class NodeExecutor:
         self._methods: dict[type, Callable[[Any, Node, Outlook, World], Awaitable[None]]] = {
             actions.BeginFence: self._begin,
             actions.ApplyFence: self._apply,
+            actions.RestoreFence: self._restore,
             actions.BeginLift: self._lift,
             actions.TakeLift: self._take,
             actions.FinishLift: self._finish,
@@ -117,16 +118,56 @@ class NodeExecutor:
         hit = {e.address for e in entries} & world.protected
         if hit:
             raise Refused(Reason.ADDRESS_IN_USE, f"{', '.join(sorted(hit))} is Ceph's or ours")
+        if fence_table.brief_in(node.fence, world.blocklist or frozenset()):
+            await self._reform(node, outlook, world.blocklist or frozenset())
+            return
         # safety: the intent is on record, as just read, with its addresses and form; adding is
         # idempotent, so whoever takes over repeats it.
         await self._fence.add(entries)
         self._point("add")
-        if not entries <= await self._read_blocklist():
+        listing = await self._read_blocklist()
+        if fence_table.brief_in(node.fence, listing):
+            await self._reform(node, outlook, listing)
+            return
+        if not entries <= listing:
             raise Unavailable("the blocklist does not show what was just added")
-        # safety: read back over a second connection; only now may it be called a fence.
         at = self._clock.now().wall
-        await self._move(node, outlook, lambda n: fence_table.done(n.fence, step.generation, at=at))
+
+        def move(fresh: Node) -> Fence:
+            # safety: read back over a second connection; only now may it be called a fence, and
+            # only in the form that was read back.
+            if fence_table.entries(fresh.fence) != entries:
+                raise Outdated("it is being made in another form now")
+            return fence_table.done(fresh.fence, step.generation, at=at)
+
+        await self._move(node, outlook, move)
         self._point("Fenced")
+
+    async def _reform(self, node: Node, outlook: Outlook, listing: frozenset[Entry]) -> None:
+        """An entry that ends soon is in the way, and adding does not prolong it."""
+        fence = node.fence
+        other = next(form for form in Form if form is not fence.form)
+        if fence_table.brief_in(replace(fence, form=other), listing):
+            raise Unavailable("entries of others, which end soon, stand in both forms")
+        # safety: still an intent. The entry in the way is not removed: a late `rm` of it could
+        # lift a fence.
+        await self._move(
+            node, outlook, lambda n: fence_table.reform(n.fence, fence.generation, other)
+        )
+
+    async def _restore(
+        self, step: actions.RestoreFence, node: Node, outlook: Outlook, world: World
+    ) -> None:
+        node = await self._still(step, FencePhase.FENCED)
+        missing = fence_table.gone(node.fence, await self._read_blocklist())
+        if not missing:
+            return
+        # safety: the fence is on record as standing, as just read, so nobody has begun to lift it.
+        await self._fence.add(missing)
+        self._point("add")
+        if fence_table.gone(node.fence, await self._read_blocklist()):
+            raise Unavailable("the blocklist does not show what was just added")
+        await self._move(node, outlook, lambda n: n.fence)
 
     async def _still(self, step: NodeStep, phase: FencePhase) -> Node:
         """The node as of now. Raises Outdated unless that fence is still in that phase."""

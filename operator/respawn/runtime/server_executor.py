@@ -145,7 +145,7 @@ class ServerExecutor:
         ban = clients.joined(part for _, part in found).ban
         if ban:
             await self._settler.still_revoked(server)
-            await self._settler.ban(ban)
+            await self._settler.ban(ban, for_good=False)
         self._store.nonced[server.uid] = step.epoch
 
     async def _set_free(

@@ -110,6 +110,65 @@ async def blocklisted_while_ok_becomes_a_fence(lab: Lab) -> None:
 
 
 @story()
+async def a_persons_entry_ends_while_the_host_is_cut_off(lab: Lab) -> None:
+    """Ceph forgets it after a while; the fence must not rest on it."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    theirs = Entry(lab.hosts[host].address, Form.IP, brief=True)
+    lab.ceph.add({theirs})
+    lab.cut(host)
+    await lab.until(lambda: lab.where(uid) not in (None, host), 30, "runs elsewhere")
+    assert lab.node(host).fence.form is Form.RANGE
+    await lab.rest(20)
+    lab.ceph.remove({theirs})
+    await lab.rest(1)
+    lab.heal(host)
+    await lab.until(lambda: lab.fence(host) is FencePhase.OK, 20, "lifted")
+    assert not [e for e in lab.ceph.entries if e.form is not None]
+
+
+@story()
+async def a_persons_entry_outlives_the_return(lab: Lab) -> None:
+    """The host comes back clean while the entry is still there: it waits fenced, not in a loop."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    theirs = Entry(lab.hosts[host].address, Form.IP, brief=True)
+    lab.ceph.add({theirs})
+    await lab.until(lambda: lab.fence(host) is FencePhase.FENCED, 20, "noticed")
+    await lab.until(lambda: lab.runs(uid), 20, "runs again")
+    await lab.rest(30)
+    assert (lab.fence(host), lab.node(host).fence.generation) == (FencePhase.FENCED, 1)
+    lab.ceph.remove({theirs})
+    await lab.until(lambda: lab.fence(host) is FencePhase.OK, 20, "lifted")
+
+
+@story()
+async def fence_removed_by_hand_is_put_back(lab: Lab) -> None:
+    """A person clears the blocklist while a fenced host is cut off."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    lab.cut(host)
+    await lab.until(lambda: lab.where(uid) not in (None, host), 30, "runs elsewhere")
+    before = {e for e in lab.ceph.entries if e.form is not None}
+    lab.ceph.entries = lab.ceph.entries - before
+    await lab.until(lambda: before <= lab.ceph.entries, 6, "put back")
+    lab.heal(host)
+    await lab.until(lambda: lab.fence(host) is FencePhase.OK, 20, "lifted")
+
+
+@story()
+async def a_clients_brief_ban_is_made_to_last(lab: Lab) -> None:
+    """Its nonce was blocklisted for an hour by somebody: R7 needs it for good."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    client = next(i.client for i in lab.truth.instances if i.uid == uid)
+    lab.cut(host)
+    lab.ceph.add({Entry(client, brief=True)})
+    await lab.until(lambda: lab.runs(uid), 30, "runs elsewhere")
+    assert Entry(client) in lab.ceph.entries
+
+
+@story()
 async def node_object_stays_while_it_matters(lab: Lab) -> None:
     """Deleted while fenced, the Node stays until the fence is lifted and nothing is there."""
     (uid,) = await running(lab, "web-1")

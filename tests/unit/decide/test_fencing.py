@@ -110,6 +110,26 @@ def test_blocklisted_while_ok_is_a_fence_in_the_form_that_was_found() -> None:
     assert step(node(), blocklist=None) is None
 
 
+def test_a_fence_whose_entries_are_gone_is_restored_and_says_so() -> None:
+    host = node(fence=fenced(form=Form.IP))
+    stands = frozenset({Entry("198.51.100.11", Form.IP)})
+    assert isinstance(step(host, DEAD, blocklist=frozenset()), actions.RestoreFence)
+    assert step(host, DEAD, blocklist=stands) is None
+    assert step(host, DEAD, blocklist=None) is None
+    assert isinstance(step(clean(host), blocklist=frozenset()), actions.BeginLift)
+    told = fencing.decide(world(nodes=(host,), blocklist=frozenset()), host, now()).outlook
+    ready = find(told.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.FENCE_GONE
+
+
+def test_a_clean_host_waits_for_the_end_of_an_entry_that_is_not_ours() -> None:
+    host = clean(node(fence=fenced(form=Form.RANGE)))
+    ours = Entry("198.51.100.11", Form.RANGE)
+    theirs = Entry("198.51.100.11", Form.IP, brief=True)
+    assert step(host, blocklist=frozenset({ours, theirs})) is None
+    assert isinstance(step(host, blocklist=frozenset({ours})), actions.BeginLift)
+
+
 @pytest.mark.parametrize(
     ("host", "more", "reason"),
     [

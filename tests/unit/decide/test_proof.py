@@ -74,4 +74,6 @@ def test_a_fence_stands_while_each_entry_is_there_in_its_form() -> None:
     assert proof.fence_stands(fence, frozenset(both))
     assert not proof.fence_stands(fence, frozenset(list(both)[:1]))
     assert not proof.fence_stands(fence, frozenset(Entry(a, Form.RANGE) for a in fence.addresses))
+    soon = frozenset(replace(entry, brief=True) for entry in both)
+    assert not proof.fence_stands(fence, soon), "it ends in an hour"
     assert not proof.fence_stands(replace(fence, addresses=()), frozenset(both))
