@@ -53,12 +53,10 @@ def doom(world: World, node: Node, now: Now) -> Reason | None:
         # safety: the intent is on record, so the fence will be completed by somebody; revoking
         # proves nothing by itself (R1).
         return known(node.fence.reason, Reason.HOST_FENCED)
-    v = liveness.verdict(world, node, now)
-    if v.state is State.REBOOTED:
-        return Reason.HOST_REBOOTED
-    if not v.condemned or held(world, node, now):
-        return None
-    return REASONS[v.state]
+    # A verdict alone revokes nothing: the last look before the intent may find the host alive, and
+    # its agent ends without grace what is revoked.
+    rebooted = liveness.verdict(world, node, now).state is State.REBOOTED
+    return Reason.HOST_REBOOTED if rebooted else None
 
 
 def banned_in(node: Node, listing: Collection[Entry]) -> Form | None:

@@ -75,12 +75,14 @@ class NodeExecutor:
         if blocked is not None:
             raise Refused(*blocked)
         # safety: an intent only; it forbids every start there and proves nothing.
-        await self._move(fresh, outlook, lambda n: self._same_boot(n, step, form))
+        await self._move(fresh, outlook, lambda n: self._as_judged(n, fresh, step, form))
         self._point("Fencing")
 
-    def _same_boot(self, node: Node, step: actions.BeginFence, form: Form) -> Fence:
+    def _as_judged(self, node: Node, judged: Node, step: actions.BeginFence, form: Form) -> Fence:
         if node.registration is None or node.registration.boot_id != step.boot_id:
             raise Outdated("another boot has registered")
+        if step.reason == Reason.HOST_LOST and node.host != judged.host:
+            raise Outdated("its agent has just written")
         return fence_table.begin(node, reason=step.reason, prefer=form)
 
     async def _still_condemned(self, step: actions.BeginFence, node: Node) -> tuple[Node, Form]:

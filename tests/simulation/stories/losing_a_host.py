@@ -1,6 +1,10 @@
 """A host is lost, in every way there is, and comes back."""
 
+from dataclasses import replace
+
 from tests.simulation.lab import Lab
+from tests.simulation.net import Gate
+from tests.simulation.stories.handles import hold_calls, when
 from tests.simulation.stories.tell import epochs, reason, recovers_elsewhere, running, story
 
 from respawn.decide.election import FAST as FAST_TERMS
@@ -41,6 +45,55 @@ async def power_off_with_fast_timings(lab: Lab) -> None:
     record = lab.get(uid).status.recovery
     assert record and record.decided and record.last_seen
     assert (record.decided - record.last_seen).total_seconds() <= 3.0 + 0.5
+
+
+@story()
+async def heals_at_the_last_moment(lab: Lab) -> None:
+    """Condemned, but the last live look finds it alive: not one of its servers is restarted."""
+    uids = await running(lab, "web-1", "web-2", "web-3", preferred_nodes=("host-1",))
+    (operator,) = lab.operators
+    looks: list[Gate] = []
+
+    def hold_the_look(step: str) -> None:
+        if step == "Fencing" and not looks:
+            looks.append(hold_calls(lab, operator.name, "get_lease"))
+            lab.heal("host-1")
+
+    operator.on_step = hold_the_look
+    lab.cut("host-1")
+    await lab.until(lambda: bool(looks), 20, "condemned")
+    await lab.rest(0.9)
+    looks[0].open()
+    await lab.rest(10)
+    assert lab.node("host-1").fence.generation == 0
+    assert [epochs(lab, uid) for uid in uids] == [[1], [1], [1]]
+    assert all(lab.runs(uid) for uid in uids)
+
+
+@story()
+async def its_agent_writes_while_it_is_condemned(lab: Lab) -> None:
+    """The intent meets a Conflict because the agent has just written: a sign of life."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    (operator,) = lab.operators
+    writes: list[Gate] = []
+
+    def let_the_agent_write() -> None:
+        lab.heal("host-1")
+        node = lab.node("host-1")
+        lab.api.write_host(node, replace(node.host, storage_failing=True))
+
+    def hold_the_intent(step: str) -> None:
+        if step == "Fencing" and not writes:
+            writes.append(hold_calls(lab, operator.name, "write_fence"))
+            when(lab, operator.name, "get_lease", let_the_agent_write)
+
+    operator.on_step = hold_the_intent
+    lab.cut("host-1")
+    await lab.until(lambda: bool(writes), 20, "condemned")
+    await lab.rest(0.9)
+    writes[0].open()
+    await lab.rest(10)
+    assert lab.node("host-1").fence.generation == 0 and epochs(lab, uid) == [1]
 
 
 @story(hosts=4)
