@@ -96,6 +96,19 @@ async def its_agent_writes_while_it_is_condemned(lab: Lab) -> None:
     assert lab.node("host-1").fence.generation == 0 and epochs(lab, uid) == [1]
 
 
+@story()
+async def a_fault_that_wanders_is_held(lab: Lab) -> None:
+    """One host each six seconds: the second one stays held, not only for a minute."""
+    await running(lab, "web-1", preferred_nodes=("host-1",))
+    for host in ("host-1", "host-2"):
+        lab.cut(host)
+        await lab.rest(6)
+    await lab.rest(150)
+    assert lab.fence("host-1") is FencePhase.FENCED and lab.fence("host-2") is FencePhase.OK
+    lab.heal("host-1")
+    await lab.until(lambda: lab.fence("host-2") is FencePhase.FENCED, 40, "the first one is back")
+
+
 @story(hosts=4)
 async def priority_and_spread(lab: Lab) -> None:
     """Higher priority starts first; servers of one group do not meet."""
