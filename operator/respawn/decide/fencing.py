@@ -105,8 +105,8 @@ def _blocklisted(world: World, node: Node, now: Now) -> Step | None:
 def _lift(world: World, node: Node, now: Now) -> Step | None:
     if node.fence.phase is not FencePhase.FENCED or not grounds.clean(node):
         return None
-    if grounds.banned_briefly(node, world.blocklist or frozenset()):
-        return None  # it would be shut out all the same, and be fenced again for it
+    if grounds.waits_with_lift(node, world.blocklist or frozenset()) is not None:
+        return None  # it would be fenced again for that
     return BeginLift(node.name, node.fence.generation, "its host is proven clean")
 
 

@@ -67,6 +67,15 @@ def banned_in(node: Node, listing: Collection[Entry]) -> Form | None:
     return None
 
 
+def waits_with_lift(node: Node, listing: Collection[Entry]) -> str | None:
+    """Why a host that is proven clean is not let in yet; None: it is."""
+    if node.host.storage_failing:
+        return "its storage can be reached again"
+    if banned_briefly(node, listing):
+        return "an entry of the blocklist that is not ours ends"
+    return None
+
+
 def banned_briefly(node: Node, listing: Collection[Entry]) -> bool:
     """Whether an entry of its addresses is listed that is not ours and ends by itself."""
     return any(brief(listing, Entry(a, form)) for a in node.fence.addresses for form in Form)

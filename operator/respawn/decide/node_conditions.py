@@ -100,9 +100,9 @@ def _fenced(world: World, node: Node) -> Row:
             message = f"{', '.join(lost)} vanished from Ceph's blocklist; put back at once"
             return Type.FENCED, "False", Reason.FENCE_GONE, message
     fenced = phase is FencePhase.FENCED
-    if fenced and grounds.clean(node) and grounds.banned_briefly(node, listing):
-        message = "it is clean; waits until an entry of the blocklist that is not ours ends"
-        return Type.FENCED, "True", str(phase), message
+    waits_for = grounds.waits_with_lift(node, listing)
+    if fenced and grounds.clean(node) and waits_for is not None:
+        return Type.FENCED, "True", str(phase), f"it is clean; waits until {waits_for}"
     ends = {
         FencePhase.FENCING: "its addresses are being blocklisted",
         FencePhase.FENCED: "ends when its agent reports clean, or it comes back with another boot",
@@ -121,6 +121,9 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
         return Type.SCHEDULABLE, "False", Reason.CORDONED, "ends with scheduling.mode Enabled"
     if node.fence.phase is not FencePhase.OK:
         return Type.SCHEDULABLE, "False", Reason.FENCED, "ends when its fence is lifted"
+    if node.host.storage_failing:
+        message = "its agent sees storage I/O fail"
+        return Type.SCHEDULABLE, "False", Reason.UNREACHABLE, message
     if liveness.verdict(world, node, now).state in (State.HEALTHY, State.SUSPECT):
         return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
     reason, message = _sentence(world, node, now)

@@ -109,6 +109,25 @@ async def a_fault_that_wanders_is_held(lab: Lab) -> None:
     await lab.until(lambda: lab.fence("host-2") is FencePhase.FENCED, 40, "the first one is back")
 
 
+@story()
+async def storage_stays_dead(lab: Lab) -> None:
+    """A host without storage is emptied once, and neither let in nor given servers before it is
+    back."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    lab.cut(host, "storage")
+    await lab.rest(20)
+    wants = lab.server("web-2", preferred_nodes=(host,))
+    await lab.until(lambda: lab.runs(wants), 20, "runs on another host")
+    await lab.until(lambda: lab.where(uid) not in (None, host), 80, "runs elsewhere")
+    await lab.rest(100)
+    assert (lab.fence(host), lab.node(host).fence.generation) == (FencePhase.FENCED, 1)
+    lab.heal(host, "storage")
+    await lab.until(lambda: lab.fence(host) is FencePhase.OK, 20, "let in again")
+    await lab.rest(30)
+    assert lab.node(host).fence.generation == 1 and not lab.node(host).host.storage_failing
+
+
 @story(hosts=4)
 async def priority_and_spread(lab: Lab) -> None:
     """Higher priority starts first; servers of one group do not meet."""

@@ -130,6 +130,15 @@ def test_a_clean_host_waits_for_the_end_of_an_entry_that_is_not_ours() -> None:
     assert isinstance(step(host, blocklist=frozenset({ours})), actions.BeginLift)
 
 
+def test_a_clean_host_waits_for_its_storage() -> None:
+    host = clean(node(fence=fenced(form=Form.RANGE)))
+    failing = replace(host, host=replace(host.host, storage_failing=True))
+    assert step(failing) is None
+    told = fencing.decide(world(nodes=(failing,)), failing, now()).outlook.conditions
+    ready = find(told, Type.READY)
+    assert ready is not None and "storage" in ready.message
+
+
 @pytest.mark.parametrize(
     ("host", "more", "reason"),
     [
