@@ -138,7 +138,8 @@ def _protect(world: World, node: Node, now: Now) -> Step | None:
     if node.deleting == node.protected_by_us and not node.deleting:
         return ProtectNode(node.name, node.fence.generation, "it may be fenced one day")
     # safety: with the object would go addresses, generation and taints of a fence.
-    idle = node.fence.phase is FencePhase.OK and not world.here(node.name)
+    idle = node.fence.phase is FencePhase.OK and not node.fence.tainted
+    idle = idle and not world.here(node.name)
     if node.deleting and node.protected_by_us and idle:
         return UnprotectNode(node.name, node.fence.generation, "nothing is placed or fenced there")
     return None

@@ -69,7 +69,7 @@ def banned_in(node: Node, listing: Collection[Entry]) -> Form | None:
 
 def waits_with_lift(node: Node, listing: Collection[Entry]) -> str | None:
     """Why a host that is proven clean is not let in yet; None: it is."""
-    if node.host.storage_failing:
+    if node.host.storage_failing and not node.gone:
         return "its storage can be reached again"
     if banned_briefly(node, listing):
         return "an entry of the blocklist that is not ours ends"
@@ -83,6 +83,9 @@ def banned_briefly(node: Node, listing: Collection[Entry]) -> bool:
 
 def clean(node: Node) -> bool:
     """S4: whether no instance of before the fence can be left on the host."""
+    # safety: a person's word for exactly the boot that is fenced: what ran in it is gone.
+    if node.fence.boot_id in node.spec.ended_boots:
+        return True
     fence, registered = node.fence, node.registration
     # safety: the report is bound to this generation; another boot counts only of that machine.
     if registered is None or registered.machine_id != fence.machine_id:

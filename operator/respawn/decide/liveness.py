@@ -107,7 +107,7 @@ def silent_for(pulse: Pulse) -> float | None:
 
 def verdict(world: World, node: Node, now: Now) -> Verdict:
     """What to think of `node`."""
-    if node.registration is None:
+    if node.registration is None or (node.gone and node.fence.phase is FencePhase.OK):
         return Verdict(State.UNREGISTERED)
     sight = world.sights.get(node.name, Sight())
     timings = timings_for(world, node)

@@ -105,18 +105,30 @@ def _fenced(world: World, node: Node) -> Row:
         return Type.FENCED, "True", str(phase), f"it is clean; waits until {waits_for}"
     ends = {
         FencePhase.FENCING: "its addresses are being blocklisted",
-        FencePhase.FENCED: "ends when its agent reports clean, or it comes back with another boot",
+        FencePhase.FENCED: _ends(node),
         FencePhase.LIFTING: "its entries are being removed",
     }
     true: Status = "True" if fenced else "False"
     return Type.FENCED, true, str(phase), ends[phase]
 
 
+def _ends(node: Node) -> str:
+    """What ends a fence that stands."""
+    fence, registered = node.fence, node.registration
+    by_hand = f"put its boot ID, {fence.boot_id}, into spec.fencing.endedBoots"
+    if registered is not None and registered.machine_id != fence.machine_id:
+        return (
+            f"another machine has its name now and cannot speak for the fenced one: once that is "
+            f"off or destroyed, {by_hand}"
+        )
+    if node.deleting:
+        return f"it is to be removed: once its machine is off or destroyed, {by_hand}"
+    return "ends when its agent reports clean, or it comes back with another boot"
+
+
 def _schedulable(world: World, node: Node, now: Now) -> Row:
     if node.deleting:
-        left = len(world.by_node.get(node.name, ()))
-        message = f"it is to be removed; waits until the {left} servers on it are gone"
-        return Type.SCHEDULABLE, "False", Reason.DELETING, message
+        return Type.SCHEDULABLE, "False", Reason.DELETING, _removal(world, node)
     if node.spec.cordoned:
         return Type.SCHEDULABLE, "False", Reason.CORDONED, "ends with scheduling.mode Enabled"
     if node.fence.phase is not FencePhase.OK:
@@ -128,6 +140,19 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
         return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
     reason, message = _sentence(world, node, now)
     return Type.SCHEDULABLE, "False", reason, message
+
+
+def _removal(world: World, node: Node) -> str:
+    """What the removal of its object waits for."""
+    left = len(world.by_node.get(node.name, ()))
+    if left:
+        return f"it is to be removed; waits until the {left} servers on it are gone"
+    if node.fence.phase is not FencePhase.OK:
+        return "it is to be removed; waits until its fence is lifted"
+    told = ", ".join(f"{t.form} by {t.owner}" for t in node.fence.tainted)
+    if told:
+        return f"it is to be removed; a late removal may still arrive ({told}) until they restart"
+    return "it is being removed"
 
 
 def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
@@ -152,6 +177,9 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
 
 def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
     state = liveness.verdict(world, node, now).state
+    if node.gone:
+        message = "its last boot is confirmed to have ended; start its agent, or delete the Node"
+        return Reason.NOT_REGISTERED, message
     if state is State.UNREGISTERED:
         return Reason.NOT_REGISTERED, "no agent has registered; start respawn-agent on the host"
     return _SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))

@@ -139,6 +139,8 @@ class NodeSpec:
     storage: tuple[str, ...] = ()
     migration: tuple[str, ...] = ()
     cordoned: bool = False
+    ended_boots: tuple[str, ...] = ()
+    """Boots of which a person confirms that they have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,12 @@ class Node:
     def registration(self) -> Registration | None:
         """The boot that is registered."""
         return self.host.registration
+
+    @property
+    def gone(self) -> bool:
+        """Whether a person confirmed that the boot which is registered has ended."""
+        registered = self.registration
+        return registered is not None and registered.boot_id in self.spec.ended_boots
 
     def label(self, key: str) -> str | None:
         """Its label, every host being its own `respawn.dev/host` even when unlabelled."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from tests.simulation.lab import Lab
 from tests.simulation.stories.tell import epochs, reason, running, story
 
-from respawn.model.conditions import Reason
+from respawn.model.conditions import Reason, Type, find
 from respawn.model.host import Incarnation
 from respawn.model.node import FencePhase, Form
 from respawn.model.placement import Phase
@@ -183,6 +183,43 @@ async def node_object_stays_while_it_matters(lab: Lab) -> None:
 
 
 @story()
+async def a_dead_host_is_removed(lab: Lab) -> None:
+    """It never comes back: a person confirms that its last boot has ended, and the Node may go."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    boot = lab.hosts[lost].boot_id
+    lab.power_off(lost)
+    await lab.until(lambda: lab.runs(uid) and lab.where(uid) != lost, 30, "runs elsewhere")
+    lab.confirm_ended(lost, boot)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 20, "lifted")
+    await lab.rest(30)
+    assert lab.node(lost).fence.generation == 1, "not fenced again for being silent"
+    lab.api.apply_node(replace(lab.node(lost), deleting=True))
+    await lab.until(lambda: lost not in lab.api.nodes, 20, "gone")
+
+
+@story()
+async def a_replaced_mainboard_rejoins(lab: Lab) -> None:
+    """The new machine cannot speak for the fenced one; a person can."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    boot = lab.hosts[lost].boot_id
+    lab.power_off(lost)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.FENCED, 30, "Fenced")
+    lab.hosts[lost].machine_id = "new-board"
+    lab.power_on(lost)
+    await lab.rest(30)
+    assert lab.fence(lost) is FencePhase.FENCED
+    told = find(lab.node(lost).conditions, Type.READY)
+    assert told is not None and boot in told.message
+    lab.confirm_ended(lost, boot)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 20, "lifted")
+    lab.cordon(*(set(lab.hosts) - {lost}))
+    wants = lab.server("web-2")
+    await lab.until(lambda: lab.where(wants) == lost, 40, "takes servers")
+
+
+@story()
 async def other_hardware_under_the_same_name_proves_nothing(lab: Lab) -> None:
     """A new machine with the old name: the old one may be alive, so nothing is started."""
     (uid,) = await running(lab, "web-1")
@@ -193,3 +230,5 @@ async def other_hardware_under_the_same_name_proves_nothing(lab: Lab) -> None:
     await lab.rest(60)
     assert lab.where(uid) is None and lab.get(uid).placement.phase is Phase.REVOKED
     assert lab.node(lost).fence.generation == 0
+    lab.confirm_ended(lost, lab.get(uid).placement.boot_id or "")
+    await lab.until(lambda: lab.runs(uid), 20, "a person knows that the old one is gone")

@@ -45,6 +45,10 @@ def clean(host: Node, generation: int = 1) -> Node:
     return replace(host, host=replace(host.host, clean_generation=generation))
 
 
+def gone(*boots: str) -> NodeSpec:
+    return NodeSpec(storage=("198.51.100.11",), ended_boots=boots)
+
+
 def rebooted(host: Node, machine: str = "machine-host-1") -> Node:
     registration = Registration(machine, "boot-2", ("198.51.100.11",))
     return replace(host, host=replace(host.host, registration=registration))
@@ -72,6 +76,12 @@ def rebooted(host: Node, machine: str = "machine-host-1") -> Node:
         (node(protected_by_us=False), None, actions.ProtectNode),
         (node(deleting=True), None, actions.UnprotectNode),
         (node(deleting=True, fence=fenced()), None, None),
+        (node(deleting=True, fence=Fence(tainted=(Taint(Form.IP, OTHER),))), None, None),
+        # A person's word for the boot that is fenced, and only for that one.
+        (node(fence=fenced(), spec=gone("boot-1")), DEAD, actions.BeginLift),
+        (node(fence=fenced(), spec=gone("boot-0")), DEAD, None),
+        (rebooted(node(fence=fenced(), spec=gone("boot-1")), "another"), None, actions.BeginLift),
+        (node(spec=gone("boot-1")), DEAD, None),
     ],
 )
 def test_the_step(host: Node, seen: Sight | None, expected: type | None) -> None:

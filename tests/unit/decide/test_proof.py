@@ -4,7 +4,7 @@ import pytest
 from tests.unit.decide.builders import beat, fenced, node, placed, report, revoked, server
 
 from respawn.decide import proof
-from respawn.model.node import FencePhase, Form, Node, Registration, ReportState
+from respawn.model.node import FencePhase, Form, Node, NodeSpec, Registration, ReportState
 from respawn.model.placement import Placement, ProofKind
 from respawn.model.server import Server
 from respawn.model.storage import Entry
@@ -34,6 +34,9 @@ ENDED = report(state=ReportState.ENDED)
         (IT, node(fence=fenced(FencePhase.LIFTING)), None),
         (IT, node("host-2", fence=fenced(FencePhase.FENCED)), None),
         (IT, booted("boot-2"), ProofKind.NEW_BOOT),
+        (IT, node(spec=NodeSpec(ended_boots=("boot-1",))), ProofKind.CONFIRMED),
+        (IT, node(spec=NodeSpec(ended_boots=("boot-0",))), None),
+        (server(placement=placed()), node(spec=NodeSpec(ended_boots=("boot-1",))), None),
         (IT, booted("boot-2", machine="another"), None),
         (IT, node(reports=(ENDED,)), ProofKind.ENDED),
         (IT, node(reports=(report(state=ReportState.FAILED),)), None),

@@ -44,6 +44,7 @@ def _spec(spec: Fields) -> NodeSpec:
         storage=addresses.texts("storage"),
         migration=addresses.texts("migration"),
         cordoned=spec.part("scheduling").text("mode") == "Cordoned",
+        ended_boots=spec.part("fencing").texts("endedBoots"),
     )
 
 
