@@ -1,7 +1,8 @@
 """etcd, kube-apiserver, kube-controller-manager and kubectl, had without a download.
 
-Looked for in $KUBEBUILDER_ASSETS, then in the user's cache, then built from their Go modules
-(controlplane/go.sum pins every byte; minutes, once per machine) into the cache.
+Kept in the user's cache. What is not there yet is taken from $KUBEBUILDER_ASSETS if that has the
+version, else built from its Go module (controlplane/go.sum pins every byte; minutes, once per
+machine).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from labkit.errors import LabError
 from labkit.progress import say
 
 KUBERNETES = "1.36.3"
+ETCD = "3.6."  # any that the API server was made for
 MODULE = Path(__file__).resolve().parent / "controlplane"
 PROGRAMS = {
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -36,18 +38,48 @@ def cache_root() -> Path:
 
 
 def control_plane() -> Path:
-    """The folder with all four programs; builds what is missing. Raises LabError."""
-    given = os.environ.get("KUBEBUILDER_ASSETS")
-    if given:
-        missing = [p for p in PROGRAMS if not (Path(given) / p).exists()]
-        if missing:
-            raise LabError(f"KUBEBUILDER_ASSETS={given} lacks {', '.join(missing)}")
-        return Path(given)
+    """The folder with all four programs; copies or builds what is missing. Raises LabError."""
     folder = cache_root() / "controlplane" / f"v{KUBERNETES}"
     missing = [p for p in PROGRAMS if not (folder / p).exists()]
+    if missing and (given := os.environ.get("KUBEBUILDER_ASSETS")):
+        take_given(Path(given), folder, missing)
+        missing = [p for p in missing if not (folder / p).exists()]
     if missing:
         _build(folder, missing)
     return folder
+
+
+def take_given(given: Path, folder: Path, missing: list[str]) -> None:
+    """Copy into FOLDER those MISSING programs that are in GIVEN in the version that is wanted.
+
+    Such folders have no kube-controller-manager, and are often of another version.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for program in missing:
+        said = _said_version(given / program, program)
+        if not _fits(program, said):
+            say(f"  … {program} is not taken from {given}: it says '{said}'")
+            continue
+        say(f"  … {program} is taken from {given}")
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            shutil.copy(given / program, Path(work) / program)
+            os.replace(Path(work) / program, folder / program)
+
+
+def _fits(program: str, said: str) -> bool:
+    if program == "etcd":
+        return any(word.startswith(ETCD) for word in said.split())
+    return f"v{KUBERNETES}" in said.split()
+
+
+def _said_version(path: Path, program: str) -> str:
+    """The first line with which a program tells its version; empty if it does not."""
+    words = ["version", "--client"] if program == "kubectl" else ["--version"]
+    try:
+        done = subprocess.run([path, *words], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return next(iter(done.stdout.splitlines()), "")
 
 
 def _go() -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 from labkit import names
@@ -16,6 +18,10 @@ from labkit.supervise import Supervisor
 
 NICE = -5
 OSDS = (0, 1, 2)
+#: seconds an OSD has to write its memory down before it is killed, which would lose all of it
+STOP_PATIENCE_S = 60.0
+#: OSDs go while the mon still hears them leave, and come when it is there to let them in
+STOP_ORDER = (*names.CEPH_DAEMONS[2:], "mgr.x", "mon.a")
 #: storage network namespace of hearts inside the pool
 HEART_NAMESPACE = "respawn"
 OPERATOR_CLIENT = "respawn"
@@ -74,6 +80,9 @@ mgr data = {root}/mgr.$id
 [osd]
 osd data = {root}/osd.$id
 osd objectstore = memstore
+# memstore is written to its folder when the OSD unmounts it, which a fast shutdown leaves out:
+# an OSD that is stopped by order has its data when it is started again
+osd fast shutdown = false
 memstore device bytes = 2147483648
 osd memory target = 939524096
 [client]
@@ -99,6 +108,7 @@ def create(folder: Folder, state: LabState, lab: Inside, supervisor: Supervisor)
         supervisor.start(service(daemon))
     wait_osds(folder, lab)
     _make_pool(folder, lab)
+    mark(folder, state, lab)
     _make_operator_key(folder, lab)
 
 
@@ -106,15 +116,24 @@ def _define(folder: Folder, supervisor: Supervisor) -> None:
     for daemon in names.CEPH_DAEMONS:
         kind, _, ident = daemon.partition(".")
         argv = [f"ceph-{kind}", "-f", "-i", ident, "-c", str(folder.ceph / "ceph.conf")]
-        supervisor.define(service(daemon), [*in_network("ceph"), *nice(NICE), *argv])
+        supervisor.define(
+            service(daemon),
+            [*in_network("ceph"), *nice(NICE), *argv],
+            stop_patience=STOP_PATIENCE_S,
+        )
 
 
 def run(
     folder: Folder, lab: Inside, command: list[str], *, check: bool = True, timeout: float = 30
 ) -> str:
     """A ceph, rbd or rados command as the administrator of the lab's cluster; its output."""
-    env = {"CEPH_CONF": str(folder.ceph / "ceph.conf"), "CEPH_ARGS": ""}
-    return lab.run(command, network="ceph", env=env, check=check, timeout=timeout).stdout
+    return lab.run(
+        command, network="ceph", env=_environment(folder), check=check, timeout=timeout
+    ).stdout
+
+
+def _environment(folder: Folder) -> dict[str, str]:
+    return {"CEPH_CONF": str(folder.ceph / "ceph.conf"), "CEPH_ARGS": ""}
 
 
 def _make_monitor(folder: Folder, state: LabState, lab: Inside) -> None:
@@ -166,15 +185,88 @@ def _make_manager_and_osds(folder: Folder, lab: Inside) -> None:
     _script(lab, "\n".join(lines))
 
 
-def wait_osds(folder: Folder, lab: Inside, count: int = len(OSDS), timeout: float = 40.0) -> None:
+def wait_osds(
+    folder: Folder, lab: Inside, osds: Collection[int] = OSDS, timeout: float = 60.0
+) -> None:
+    """Until the OSDs are up: by the mon's map, and by their own word that they have seen it.
+
+    The map alone may still mean the process before.
+    """
     deadline = time.monotonic() + timeout
     while True:
-        stat = json.loads(run(folder, lab, ["ceph", "osd", "stat", "-f", "json"]))
-        if stat["num_up_osds"] >= count:
+        missing = {osd for osd in osds if not _is_active(folder, osd)}
+        if not missing:
+            asked = ["timeout", "20", "ceph", "osd", "dump", "-f", "json"]
+            dump = json.loads(run(folder, lab, asked))
+            missing = set(osds) - {row["osd"] for row in dump["osds"] if row["up"]}
+        if not missing:
             return
         if time.monotonic() > deadline:
-            raise LabError(f"only {stat['num_up_osds']} of {count} OSDs are up")
-        time.sleep(0.2)
+            who = ", ".join(f"osd.{osd}" for osd in sorted(missing))
+            raise LabError(f"not up after {timeout:.0f} s: {who}")
+        time.sleep(0.1)
+
+
+def _is_active(folder: Folder, osd: int) -> bool:
+    """What the OSD says of itself at its admin socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(2.0)
+        try:
+            connection.connect(str(folder.ceph / f"run/ceph-osd.{osd}.asok"))
+            connection.sendall(b'{"prefix": "status"}\0')
+            answer = connection.makefile("rb").read()
+        except OSError:
+            return False
+    try:
+        return bool(json.loads(answer[4:])["state"] == "active")  # after its length
+    except ValueError:
+        return False  # it ended while it spoke
+
+
+def wait_back(
+    folder: Folder, lab: Inside, supervisor: Supervisor, daemons: Collection[str]
+) -> None:
+    """Until DAEMONS, which have just been started or thawed, do their work."""
+    states = {name: s["state"] for name, s in supervisor.services().items()}
+    runs = {d for d in names.CEPH_DAEMONS if states[service(d)] == "running"}
+    if "mon.a" not in runs:
+        return  # no OSD can join now
+    if "mon.a" in daemons:
+        _wait_monitor(folder, lab)
+        daemons = runs
+    wait_osds(folder, lab, [o for o in OSDS if f"osd.{o}" in runs and f"osd.{o}" in daemons])
+
+
+def mark(folder: Folder, state: LabState, lab: Inside) -> None:
+    """Write a new mark into the pool, and remember it: it tells whether what follows is kept.
+
+    OSDs that are killed come back with what they last wrote down. Each has the others to get the
+    rest from, unless all are killed: then the mark is gone, or an earlier one is there.
+    """
+    value = str(uuid.uuid4())
+    put = ["timeout", "30", *_RADOS_MARK, "put", MARK, "-"]
+    lab.run(put, network="ceph", env=_environment(folder), stdin=value)
+    state.mark = value
+    folder.save(state)
+
+
+def check_data(folder: Folder, state: LabState, lab: Inside) -> None:
+    """Raises LabError when the OSDs have lost what was in their memory; renews the mark."""
+    try:
+        found = run(folder, lab, ["timeout", "30", *_RADOS_MARK, "get", MARK, "-"], timeout=40)
+    except LabError as error:
+        raise LabError(f"{_LOST} (its mark cannot be read: {error})") from error
+    if state.mark not in found:
+        raise LabError(f"{_LOST} (its mark is an earlier one)")
+    mark(folder, state, lab)
+
+
+MARK = "mark"
+_RADOS_MARK = ("rados", "-p", names.POOL, "-N", "lab")
+_LOST = (
+    f"the pool {names.POOL} has lost data: OSDs keep it in memory, and all were killed; "
+    "take the lab down and bring it up"
+)
 
 
 def _make_pool(folder: Folder, lab: Inside) -> None:

@@ -6,8 +6,9 @@ import contextlib
 import ctypes
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import rados
 import rbd
@@ -15,8 +16,12 @@ import rbd
 from labkit import blocklists, names
 from labkit.errors import LabError
 from labkit.lab import Lab
+from labkit.patience import ask
 
 CLONE_NEWNET = 0x40000000
+#: longer than the time-out of a single call, which is what ends most questions
+PATIENCE_S = 15.0
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -51,8 +56,22 @@ class View:
     ioctx: rados.Ioctx
 
 
+def question(lab: Lab, about: Callable[[View], T]) -> T:
+    """What ABOUT finds in the pool `vms`; raises LabError when Ceph does not answer in time.
+
+    Asked in another process: the handles of a Ceph that is stopped in the middle of a call may
+    never come back, not even from being closed.
+    """
+
+    def inside() -> T:
+        with _pool(lab) as view:
+            return about(view)
+
+    return ask("Ceph", inside, PATIENCE_S)
+
+
 @contextlib.contextmanager
-def pool(lab: Lab) -> Iterator[View]:
+def _pool(lab: Lab) -> Iterator[View]:
     """The pool `vms`, as the administrator; raises LabError when Ceph does not answer."""
     with inside_network(lab, "ceph"), _connected(lab) as view:
         yield view
@@ -99,11 +118,14 @@ class ImageClients:
     """(address, cookie) of both: a cookie is an address in the memory of the client's process."""
 
 
-def clients(view: View, image: str) -> ImageClients:
-    """Read-only: a write-open would add a watcher of our own."""
-    with rbd.Image(view.ioctx, image, read_only=True) as opened:
-        watchers = list(opened.watchers_list())
-        lockers = (opened.list_lockers() or {}).get("lockers", [])
+def clients(view: View, image: str) -> ImageClients | None:
+    """Read-only: a write-open would add a watcher of our own. None: it was deleted just now."""
+    try:
+        with rbd.Image(view.ioctx, image, read_only=True) as opened:
+            watchers = list(opened.watchers_list())
+            lockers = (opened.list_lockers() or {}).get("lockers", [])
+    except rbd.ImageNotFound:
+        return None
     cookies = [(w["addr"], int(w["cookie"])) for w in watchers]
     for _, cookie, address in lockers:
         number = cookie.removeprefix("auto ")  # an exclusive lock's, named after its watch

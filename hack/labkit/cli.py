@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import traceback
 from dataclasses import dataclass, field
 
 from labkit import names
@@ -48,6 +50,8 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
 Exit codes: 0 done or already so, 1 tried and failed, 2 unknown name or impossible order,
 130 interrupted."""
 
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+
 #: options that take a value, and those that do not
 FLAGS = {"--bare"}
 OPTIONS = {"--name", "--hosts", "--operators", "--profile", "--seconds", "-o", "--output"}
@@ -64,7 +68,8 @@ class Order:
 
     @property
     def lab(self) -> str:
-        name = self.options.get("--name") or os.environ.get("LAB_NAME") or "lab"
+        # said to be empty is not unsaid: an unset variable in a script must not mean another lab
+        name = self.options.get("--name", os.environ.get("LAB_NAME") or "lab")
         return names.check_lab_name(name)
 
     @property
@@ -77,9 +82,22 @@ class Order:
             if default is None:
                 raise Unknown(f"say {option} N")
             return default
-        if not text.isdigit() or not low <= int(text) <= high:
+        found = names.number(text)
+        if found is None or not low <= found <= high:
             raise Unknown(f"{option} is a number from {low} to {high}, not '{text}'")
-        return int(text)
+        return found
+
+    def seconds(self, option: str, high: float) -> float:
+        """A time in seconds above 0, which must be given; a fraction may be written with a dot."""
+        text = self.options.get(option, "")
+        found = float(text) if _DECIMAL.fullmatch(text) else 0.0
+        if not 0.0 < found <= high:
+            raise Unknown(f"say {option} N, seconds above 0 and up to {high:g}, not '{text}'")
+        return found
+
+    def command(self, start: int) -> list[str]:
+        """The words from START on are another program's; a `--` may stand before or in them."""
+        return [*self.words[start:], *self.rest]
 
 
 def parse(arguments: list[str]) -> Order:
@@ -118,7 +136,7 @@ def main(arguments: list[str]) -> int:
     try:
         order = parse(arguments)
         if not order.words or order.words == ["help"]:
-            print(USAGE)
+            print(USAGE, file=sys.stdout if order.words else sys.stderr)
             return 0 if order.words else 2
         from labkit import commands  # heavy: only once the words are understood
 
@@ -133,3 +151,16 @@ def main(arguments: list[str]) -> int:
         os._exit(130)  # threads of a broken-off `up` hold nothing any more
     except BrokenPipeError:
         os._exit(1)
+    except Exception as error:  # noqa: BLE001  whatever it is, one line says so
+        say(f"hack/lab: {_unforeseen(error)}")
+        return 1
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line about an error that nobody thought of, with where it arose."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RuntimeError) and type(error) is not RuntimeError and text:
+        return text  # of a part of the lab, made for people
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text[:500]}{where}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 
-from labkit import ceph, controlplane, faults, lifecycle, names
+from labkit import controlplane, faults, lifecycle, names, services
 from labkit.cli import Order
 from labkit.errors import Unknown
 from labkit.lab import Lab, require_root
@@ -15,6 +16,7 @@ from labkit.names import MAX_HOSTS, MAX_OPERATORS
 from labkit.namespaces import Inside, in_network
 from labkit.progress import say
 from labkit.state import Folder
+from labkit.supervise import init_pid
 
 PROFILES = ("default", "fast")
 
@@ -42,26 +44,26 @@ def _only(order: Order, count: int, usage: str) -> list[str]:
 
 def up(order: Order) -> None:
     _only(order, 0, "up [--name NAME] [--hosts 3] [--operators 2] [--profile default|fast]")
-    hosts = order.number("--hosts", 3, 1, MAX_HOSTS)
-    operators = order.number("--operators", 2, 1, MAX_OPERATORS)
-    profile = order.options.get("--profile", "default")
-    if profile not in PROFILES:
+    hosts = order.number("--hosts", 0, 1, MAX_HOSTS) or None
+    operators = order.number("--operators", 0, 1, MAX_OPERATORS) or None
+    profile = order.options.get("--profile")
+    if profile not in (*PROFILES, None):
         raise Unknown(f"--profile is one of {', '.join(PROFILES)}, not '{profile}'")
     folder = Folder(order.lab)
     with folder.locked():
         if folder.exists():
             _refuse_other_shape(order, folder)
-        lifecycle.up(
+        lab = lifecycle.up(
             order.lab,
             hosts=hosts,
             operators=operators,
             profile=profile,
             bare="--bare" in order.flags,
         )
-    say("\nTry next:\n" + "\n".join(_try_next(order)))
+    say("\nTry next:\n" + "\n".join(_try_next(order, lab.state.bare)))
 
 
-def _try_next(order: Order) -> list[str]:
+def _try_next(order: Order, bare: bool) -> list[str]:
     flag = "" if order.lab == "lab" else f" --name {order.lab}"
     lines = [
         (f'eval "$(hack/lab env{flag})"', "kubectl now talks to this lab"),
@@ -72,14 +74,14 @@ def _try_next(order: Order) -> list[str]:
         (f"hack/lab status{flag}", "the lab's parts"),
         (f"hack/lab down{flag}", "take it all away"),
     ]
-    if "--bare" in order.flags:
+    if bare:
         lines = [line for line in lines if not line[0].startswith("kubectl")]
     return [f"  {command:<48} {why}" for command, why in lines]
 
 
 def _refuse_other_shape(order: Order, folder: Folder) -> None:
     state = folder.load()
-    if not state.complete:
+    if not state.complete or init_pid(folder.socket) is None:
         return
     asked = {
         "--hosts": str(len(state.hosts)),
@@ -108,32 +110,29 @@ def env(order: Order) -> None:
     path = controlplane.kubectl_path().parent
     print(f"export LAB_NAME={lab.state.name}")
     print(f"export KUBECONFIG={lab.folder.kubeconfig}")
+    print(f"export KUBECACHEDIR={lab.folder.kube_cache}")
     print(f"export PATH={path}:$PATH")
 
 
 def kubectl(order: Order) -> None:
     lab = Lab.open(order.lab)
     program = str(controlplane.kubectl_path())
-    environment = {**os.environ, "KUBECONFIG": str(lab.folder.kubeconfig)}
+    environment = {**os.environ, **lab.folder.kubectl_environment()}
     sys.stdout.flush()
     os.execve(program, ["kubectl", *order.rest], environment)
 
 
 def logs(order: Order) -> None:
-    lab = Lab.open(order.lab)
-    parts = {path.stem: path for path in sorted(lab.folder.logs.glob("*.log"))}
-    for host in lab.state.hosts:
-        for path in sorted(lab.folder.host_logs(host).glob("*.log")):
-            parts[f"{host}/{path.stem}"] = path
-    for path in sorted((lab.folder.consoles / "stamped").glob("*.log")):
-        parts[f"console/{path.stem}"] = path
+    from labkit import logs
+
+    folder = Folder(order.lab)
+    parts = logs.parts(folder, folder.load())  # the folder is enough: a crash is to be explained
     if len(order.words) == 1:
         print("\n".join(parts))
         return
     (part,) = _only(order, 1, "logs PART")
-    if part not in parts:
-        raise Unknown(f"no log '{part}'; there are: {', '.join(parts)}")
-    sys.stdout.write(parts[part].read_text(errors="replace"))
+    with logs.find(parts, part).open(errors="replace") as text:
+        shutil.copyfileobj(text, sys.stdout)
 
 
 def status(order: Order) -> None:
@@ -162,15 +161,15 @@ def host(order: Order) -> None:
         raise Unknown("usage: hack/lab host ORDER HOST …")
     verb, name, more = order.words[1], order.words[2], order.words[3:]
     if verb == "exec":
-        _host_exec(order, name, more)
+        _host_exec(order, name)
         return
     with Folder(order.lab).locked():
         faults.host(Lab.open(order.lab), verb, name, more)
 
 
-def _host_exec(order: Order, name: str, more: list[str]) -> None:
+def _host_exec(order: Order, name: str) -> None:
     lab = Lab.open(order.lab)
-    command = order.rest or more
+    command = order.command(3)
     if not command:
         raise Unknown("usage: hack/lab host exec HOST -- CMD…")
     pid = lab.host(name).on()
@@ -189,7 +188,7 @@ def host_service(order: Order) -> None:
     service = order.words[0]
     verb, name = _only(order, 2, f"{service} stop|start|kill|freeze|thaw HOST")
     with Folder(order.lab).locked():
-        faults.host_service(Lab.open(order.lab), service, verb, name)
+        services.of_host(Lab.open(order.lab), service, verb, name)
 
 
 def operator(order: Order) -> None:
@@ -197,39 +196,35 @@ def operator(order: Order) -> None:
     if order.words[1:] == ["leader"]:
         from labkit import status as statuses
 
-        print(statuses.leader(lab) or "none")
+        show(order, statuses.leader_answer(lab), statuses.leader_text)
         return
-    if order.words[1:2] and order.words[1] in faults.POINT_VARIABLES:
+    if order.words[1:2] and order.words[1] in services.POINT_VARIABLES:
         verb, index, point = _only(order, 3, "operator crash-after|freeze-after INDEX STEP")
         with Folder(order.lab).locked():
-            faults.operator_point(lab, verb, index, point)
+            services.operator_point(lab, verb, index, point)
         return
     verb, index = _only(order, 2, "operator stop|start|kill|freeze|thaw INDEX | operator leader")
     with Folder(order.lab).locked():
-        faults.lab_service(lab, [lab.operator_service(index)], verb, faults.VERBS)
+        services.of_lab(lab, lab.operator_service(index), verb)
 
 
 def api(order: Order) -> None:
     (verb,) = _only(order, 1, "api stop|start|freeze|thaw")
     with Folder(order.lab).locked():
-        faults.api(Lab.open(order.lab), verb)
+        services.of_api(Lab.open(order.lab), verb)
 
 
 def ceph_orders(order: Order) -> int | None:
     if len(order.words) > 1 and order.words[1] == "exec":
         lab = Lab.open(order.lab)
-        command = order.rest or order.words[2:]
+        command = order.command(2)
         if not command:
             raise Unknown("usage: hack/lab ceph exec -- CMD…")
         os.environ["CEPH_CONF"] = str(lab.folder.ceph / "ceph.conf")
         lab.inside.replace_self([*in_network("ceph"), *command])
     verb, daemon = _only(order, 2, "ceph stop|start|freeze|thaw mon.a|mgr.x|osd.N|all")
-    if daemon != "all" and daemon not in names.CEPH_DAEMONS:
-        raise Unknown(f"no Ceph daemon '{daemon}': {', '.join(names.CEPH_DAEMONS)}, all")
-    daemons = names.CEPH_DAEMONS if daemon == "all" else (daemon,)
     with Folder(order.lab).locked():
-        lab = Lab.open(order.lab)
-        faults.lab_service(lab, [ceph.service(d) for d in daemons], verb, faults.VERBS_NO_KILL)
+        services.of_ceph(Lab.open(order.lab), daemon, verb)
     return None
 
 
@@ -249,7 +244,7 @@ def ping(order: Order) -> None:
 
     (text,) = _only(order, 1, "ping NAMESPACE/NAME --seconds S")
     name = names.ServerName.parse(text)
-    seconds = order.number("--seconds", None, 1, 3600)
+    seconds = order.seconds("--seconds", 3600)
     show(order, guests.ping(Lab.open(order.lab), name, seconds), views.ping)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
+import http.client
 import json
 import socket
 import ssl
@@ -163,18 +163,45 @@ def _apiserver(
     ]
 
 
-def api_state(folder: Folder, state: LabState, timeout: float = 2.0) -> bool:
-    """Whether /readyz says ok to the lab's administrator."""
+class Silent(LabError):
+    """The API server does not answer, or not as one that is well."""
+
+
+def _fetch(folder: Folder, state: LabState, path: str, timeout: float) -> bytes:
+    """GET as the lab's administrator. Raises HTTPError for a refusal, OSError for silence."""
     context = ssl.create_default_context(cafile=str(folder.pki / "ca.pem"))
     context.load_cert_chain(folder.pki / "admin.pem", folder.pki / "admin.key")
     opener = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=context), urllib.request.ProxyHandler({})
     )
+    with opener.open(f"{public_url(state)}{path}", timeout=timeout) as answer:
+        return bytes(answer.read())
+
+
+def api_state(folder: Folder, state: LabState, timeout: float = 2.0) -> bool:
+    """Whether /readyz says ok to the lab's administrator."""
     try:
-        with opener.open(f"{public_url(state)}/readyz", timeout=timeout) as answer:
-            return bool(answer.read() == b"ok")
-    except (urllib.error.URLError, OSError):
+        return _fetch(folder, state, "/readyz", timeout) == b"ok"
+    except (OSError, http.client.HTTPException):
         return False
+
+
+def get(folder: Folder, state: LabState, path: str, timeout: float = 3.0) -> dict | None:
+    """The object at PATH of the API; None when there is none. Raises Silent.
+
+    No kubectl in between: whether nobody answers or nothing is there must be told apart.
+    """
+    try:
+        found: dict = json.loads(_fetch(folder, state, path, timeout))
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise Silent(f"the API server says {error.code} to GET {path}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Silent(
+            f"the API server does not answer: {getattr(error, 'reason', error)}"
+        ) from error
+    return found
 
 
 def wait_ready(folder: Folder, state: LabState, timeout: float = 60.0) -> None:
@@ -196,11 +223,3 @@ def start(supervisor: Supervisor) -> None:
 
 def kubectl_path() -> Path:
     return control_plane() / "kubectl"
-
-
-def leader(kubectl_json: str) -> str | None:
-    """Holder of the Lease operator-leader, from `kubectl get lease -o json`."""
-    with contextlib.suppress(ValueError, KeyError):
-        holder = json.loads(kubectl_json)["spec"].get("holderIdentity")
-        return holder or None
-    return None

@@ -11,16 +11,26 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from labkit import guests, install, lifecycle, writers
+from labkit import guests, install, lifecycle, views, writers
 from labkit.cli import Order, parse
-from labkit.errors import LabError
+from labkit.commands import PROFILES
+from labkit.errors import LabError, Unknown
 from labkit.host import PROJECT
 from labkit.lab import Lab, require_root
-from labkit.names import ServerName
+from labkit.names import MAX_HOSTS, MAX_OPERATORS, ServerName
 from labkit.state import Folder
+
+USAGE = """\
+hack/demo: the main job, shown: a lab comes up, a server runs, its host loses power, it comes back
+
+  hack/demo [--name NAME] [--hosts 3] [--operators 2] [--profile default|fast]
+
+The lab is left up, and can be shown again. Exit codes: 0 all came true, 1 something did not,
+2 a word that makes no sense, 130 interrupted."""
+OPTIONS = {"--name", "--hosts", "--operators", "--profile"}
 
 SERVER = ServerName("customer-a", "web-1")
 SAMPLE = PROJECT / "manifests/samples/web-1.yaml"
@@ -30,6 +40,10 @@ T = TypeVar("T")
 def main(arguments: list[str]) -> int:
     try:
         order = parse(arguments)
+        if order.words == ["help"]:
+            print(USAGE)
+            return 0
+        _check(order)
         require_root()
         show(order)
     except LabError as error:
@@ -39,6 +53,18 @@ def main(arguments: list[str]) -> int:
         print("\nhack/demo: interrupted; the lab, if it was up, is left as it is", file=sys.stderr)
         return 130
     return 0
+
+
+def _check(order: Order) -> None:
+    """Refuse, before anything is started, what makes no sense; raises Unknown."""
+    odd = [*order.words, *order.rest, *sorted(order.flags), *(order.options.keys() - OPTIONS)]
+    if odd:
+        raise Unknown(f"'{odd[0]}' is no word of the demo: see hack/demo --help")
+    _ = order.lab
+    order.number("--hosts", 3, 2, MAX_HOSTS)
+    order.number("--operators", 2, 1, MAX_OPERATORS)
+    if order.options.get("--profile", "default") not in PROFILES:
+        raise Unknown(f"--profile is one of {', '.join(PROFILES)}")
 
 
 def show(order: Order) -> None:
@@ -55,12 +81,12 @@ def show(order: Order) -> None:
 
     title(f"{host} loses power")
     off = datetime.datetime.now(datetime.UTC)
-    subprocess.run([str(PROJECT / "hack/lab"), "host", "power-off", host, "--name", lab.state.name])
+    _power_off(lab, host)
     say(f"{clock(off)}  {host} is off: not a process of it is left, and nobody was told")
     back = _follow(lab, host, off)
 
     title("What the guest itself proves")
-    proof = _proof(lab)
+    proof = _proof(lab, off)
     _tell_downtime(proof, off)
     _kubectl(lab, "get", "virtualservers,nodes.respawn.dev", "-A")
     _closing(lab, host, back)
@@ -69,12 +95,24 @@ def show(order: Order) -> None:
 def _lab(order: Order) -> Lab:
     title("A cluster in this machine")
     with Folder(order.lab).locked():
-        return lifecycle.up(
+        lab = lifecycle.up(
             order.lab,
-            hosts=order.number("--hosts", 3, 2, 20),
-            operators=order.number("--operators", 2, 1, 9),
+            hosts=order.number("--hosts", 3, 2, MAX_HOSTS),
+            operators=order.number("--operators", 2, 1, MAX_OPERATORS),
             profile=order.options.get("--profile", "default"),
         )
+    if lab.state.bare or len(lab.state.hosts) < 2:
+        raise Unknown(
+            f"lab '{lab.state.name}' is there with one host or without Respawn: "
+            f"say another --name, or take it down first"
+        )
+    return lab
+
+
+def _power_off(lab: Lab, host: str) -> None:
+    command = [str(PROJECT / "hack/lab"), "host", "power-off", host, "--name", lab.state.name]
+    if subprocess.run(command).returncode:
+        raise LabError(f"{host} could not be powered off")
 
 
 def _apply(lab: Lab) -> None:
@@ -126,22 +164,35 @@ def _follow(lab: Lab, host: str, off: datetime.datetime) -> str:
     raise LabError("the server did not come back within two minutes: kubectl describe vs")
 
 
-def _proof(lab: Lab) -> dict[str, Any]:
-    wait_for("the guest writes again", lambda: len(guests.evidence(lab, SERVER)["boots"]) > 1, 90)
+def _proof(lab: Lab, off: datetime.datetime) -> dict[str, Any]:
+    wait_for("the guest writes again", lambda: boots_after(guests.evidence(lab, SERVER), off), 90)
     proof = guests.evidence(lab, SERVER)
-    say(f"boots {len(proof['boots'])}, last record {proof['lastSeq']}")
-    say(f"records acknowledged but lost: {proof['lost'] or 'none'}")
-    say(f"records that another writer left behind: {proof['foreign'] or 'none'}")
-    many = [row["image"] for row in writers.writers(lab)["images"] if row["active"] > 1]
-    say(f"images with more than one writer: {many or 'none'}")
-    if proof["lost"] or proof["foreign"] or many:
-        raise LabError("that must never be")
+    images = writers.writers(lab)["images"]
+    unknown = any(row["active"] is None for row in images)
+    many = None if unknown else [row["image"] for row in images if row["active"] > 1]
+    say(f"boots {len(proof['boots'] or [])}, last record {proof['lastSeq']}")
+    say(f"records acknowledged but lost: {views.listed(proof['lost'])}")
+    say(f"records that another writer left behind: {views.listed(proof['foreign'])}")
+    say(f"images with more than one writer: {views.listed(many)}")
+    judge(proof["lost"], proof["foreign"], many)
     return proof
 
 
+def judge(*findings: list[Any] | None) -> None:
+    """Each must have been looked at, and be empty; raises LabError."""
+    if any(findings):
+        raise LabError("that must never be")
+    if any(found is None for found in findings):
+        raise LabError("what could not be read proves nothing: hack/lab status tells what is down")
+
+
+def boots_after(proof: Mapping[str, Any], off: datetime.datetime) -> list[datetime.datetime]:
+    """Of a lab that is shown again there are earlier ones."""
+    return [at for at in map(parse_time, proof["boots"] or []) if at > off]
+
+
 def _tell_downtime(proof: dict[str, Any], off: datetime.datetime) -> None:
-    first = next(t for t in map(parse_time, proof["boots"]) if t > off)
-    seconds = (first - off).total_seconds()
+    seconds = (boots_after(proof, off)[0] - off).total_seconds()
     say(f"downtime, power-off to the first record that is safe again: {seconds:.1f} s")
 
 

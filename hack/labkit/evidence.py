@@ -22,6 +22,8 @@ LOG_BYTES = 8 << 20
 LOG_MIN_BYTES = 256 << 10
 LOG_ROOT_OFFSET = 32 << 20
 PAUSE = timedelta(seconds=1)
+#: disks that may carry the log; the first that a server has does
+LOG_DISKS = ("data", "root")
 
 _MAGIC = b"RSPWNLOG"
 _RECORD = struct.Struct("<8s40s7QII")
@@ -104,6 +106,12 @@ def parse_acks(console: Iterable[ConsoleLine]) -> list[Ack]:
             if zlib.crc32(body.encode()) == int(check, 16):
                 acks.append(Ack(line.at, int(seq), boot, disk))
     return acks
+
+
+def acknowledged_disk(console: Iterable[ConsoleLine]) -> str:
+    """Which disk carries the log, by the console alone; `root` if nothing was acknowledged."""
+    disks = {ack.disk for ack in parse_acks(console)}
+    return next((disk for disk in LOG_DISKS if disk in disks), "root")
 
 
 def log_place(disk: str, size: int) -> tuple[int, int]:

@@ -1,82 +1,111 @@
 """Orders and questions about one guest: evidence, kill, panic, poweroff, reboot, ping.
 
-Found without Respawn's help: the UID from the API object, else from libvirt's metadata; the
-address from the DHCP server's leases by the MAC on QEMU's command line.
+Found without Respawn's help: the UID from the API object, else from libvirt's metadata, else as it
+was last seen; the address from the DHCP server's leases by the MACs of its cards.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
-import subprocess
-from pathlib import Path
+import time
+from functools import partial
 
 import rbd
 
-from labkit import cephview, controlplane, guestctl, pinger, truth
+from labkit import cephview, controlplane, guestctl, memory, pinger, truth
 from labkit import evidence as proofs
 from labkit.consoles import STAMPED
 from labkit.errors import LabError, Unknown
 from labkit.lab import Lab
 from labkit.names import ServerName
+from labkit.progress import say
 
 ORDERS = ("kill", "panic", "poweroff", "reboot")
 #: a guest that has just booted may still be asking for its address
 ANSWER_PATIENCE_S = 20.0
+LEASE_PATIENCE_S = 20.0
 
 
 class Guest:
-    """One server as the lab knows it. Raises Unknown when nothing bears that name."""
+    """One server as the lab knows it.
+
+    Raises Unknown when nothing bears that name, LabError when that cannot be known.
+    """
 
     def __init__(self, lab: Lab, name: ServerName) -> None:
         self.lab = lab
         self.name = name
-        self.object = _api_object(lab, name)
-        self.qemus = [q for q in truth.qemus(lab) if self._mine(q, name)]
+        self.silence: LabError | None = None
+        self.object = self._ask_api()
+        self.memory = memory.recall(lab.folder, name)  # before the QEMUs, which are kept in it
+        self.qemus = [q for q in truth.qemus(lab) if self._mine(q)]
         self.uid = self._uid()
+        memory.remember(lab.folder, name, self.uid, self.macs())
 
-    def _mine(self, qemu: truth.Qemu, name: ServerName) -> bool:
+    def _ask_api(self) -> dict | None:
+        path = (
+            f"/apis/respawn.dev/v1alpha1/namespaces/{self.name.namespace}"
+            f"/virtualservers/{self.name.name}"
+        )
+        try:
+            return controlplane.get(self.lab.folder, self.lab.state, path)
+        except controlplane.Silent as error:
+            self.silence = error
+            return None
+
+    def _mine(self, qemu: truth.Qemu) -> bool:
         if self.object is not None:
             return bool(qemu.uid == self.object["metadata"]["uid"])
-        return (qemu.namespace, qemu.name) == (name.namespace, name.name)
+        return (qemu.namespace, qemu.name) == (self.name.namespace, self.name.name)
 
     def _uid(self) -> str:
         if self.object is not None:
             return str(self.object["metadata"]["uid"])
         for qemu in self.qemus:
             if qemu.uid:
-                return self._remember(qemu.uid)
-        if self._memory.exists():
-            return self._memory.read_text()
+                return qemu.uid
+        if self.memory is not None and (self.silence or self._may_have_images(self.memory.uid)):
+            return self.memory.uid
+        if self.silence:
+            raise LabError(f"whether there is a server {self.name} is not known: {self.silence}")
+        memory.forget(self.lab.folder, self.name)
         raise Unknown(f"no server {self.name}: neither an object nor a QEMU bears that name")
 
-    @property
-    def _memory(self) -> Path:
-        """Where the UID of a server without an object is kept, for when its QEMU is gone."""
-        return self.lab.folder / f"names/{self.name.namespace}_{self.name.name}"
-
-    def _remember(self, uid: str) -> str:
-        self._memory.parent.mkdir(exist_ok=True)
-        self._memory.write_text(uid)
-        return uid
+    def _may_have_images(self, uid: str) -> bool:
+        """Of a server without object and QEMU: a deleted one has none, one made by hand has."""
+        try:
+            return bool(cephview.question(self.lab, partial(_disk_images, uid)))
+        except LabError:
+            return True
 
     def macs(self) -> list[str]:
+        """Of its cards: by its QEMU, its object, or as they were when either was last seen."""
         found = [mac for qemu in self.qemus for mac in qemu.macs]
-        status = (self.object or {}).get("status", {})
-        found += [nic["mac"] for nic in status.get("hardware", {}).get("nics", []) if "mac" in nic]
+        hardware = (self.object or {}).get("status", {}).get("hardware", {})
+        found += [n["macAddress"] for n in hardware.get("networks", []) if n.get("macAddress")]
+        if self.memory is not None and self.memory.uid == self.uid:
+            found += self.memory.macs
         return found
 
     def address(self) -> str:
-        """Its address on the tenant network; raises LabError when it never had one."""
+        """Its address on the tenant network. A guest that runs is given time to take one.
+
+        Raises LabError when it has none.
+        """
+        deadline = time.monotonic() + (LEASE_PATIENCE_S if self.qemus else 0.0)
+        while (found := self._leased()) is None:
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name} has no address on the tenant network")
+            time.sleep(0.1)
+        return found
+
+    def _leased(self) -> str | None:
         leases = self.lab.folder / "dhcp.leases"
         rows = leases.read_text().splitlines() if leases.exists() else []
         by_mac = {row.split()[1].lower(): row.split()[2] for row in rows if len(row.split()) > 2}
-        for mac in self.macs():
-            if mac.lower() in by_mac:
-                return by_mac[mac.lower()]
-        raise LabError(f"{self.name} has no address on the tenant network yet")
+        return next((by_mac[m.lower()] for m in self.macs() if m.lower() in by_mac), None)
 
     def console(self) -> list[proofs.ConsoleLine] | None:
         path = self.lab.folder.consoles / STAMPED / f"vs-{self.uid}.log"
@@ -84,52 +113,33 @@ class Guest:
             return None
         return proofs.parse_console(path.read_text(errors="replace").splitlines())
 
-    def records(self) -> tuple[str, list[proofs.Record] | None]:
-        """Which disk carries the log, and its records (None when Ceph does not answer)."""
+    def log(self) -> tuple[str, list[proofs.Record]] | None:
+        """Which disk carries the log, and its records; None when it cannot be read."""
         try:
-            with cephview.pool(self.lab) as view:
-                return self._read_disk(view)
-        except LabError:
-            return self._log_disk([d["name"] for d in self._disks()]), None
-
-    def _disks(self) -> list[dict]:
-        disks: list[dict] = (self.object or {}).get("spec", {}).get("disks", [])
-        return disks
-
-    def _log_disk(self, disks: list[str]) -> str:
-        return "data" if "data" in disks else "root"
-
-    def _read_disk(self, view: cephview.View) -> tuple[str, list[proofs.Record] | None]:
-        prefix = f"vs-{self.uid}-"
-        images = [n for n in cephview.image_names(view) if n.startswith(prefix)]
-        disk = self._log_disk([n.removeprefix(prefix) for n in images])
-        image = f"{prefix}{disk}"
-        if image not in images:
-            return disk, None
-        with rbd.Image(view.ioctx, image, read_only=True) as opened:
-            return disk, proofs.read_log(opened.read, disk=disk, size=opened.size())
+            return cephview.question(self.lab, partial(_read_log, self.uid))
+        except LabError as error:
+            say(f"hack/lab: the disk of {self.name} is not read: {error}")
+            return None
 
 
-def _api_object(lab: Lab, name: ServerName) -> dict | None:
-    command = [
-        str(controlplane.kubectl_path()), "--kubeconfig", str(lab.folder.kubeconfig),
-        "--request-timeout=3s", "-n", name.namespace, "get",
-        "virtualservers.respawn.dev", name.name, "-o", "json",
-    ]  # fmt: skip
-    if lab.supervisor.services()["kube-apiserver"]["state"] != "running":
-        return None
-    answer = subprocess.run(command, capture_output=True, text=True)
-    if answer.returncode:
-        return None
-    found: dict = json.loads(answer.stdout)
-    return found
+def _disk_images(uid: str, view: cephview.View) -> list[str]:
+    return [name for name in cephview.image_names(view) if name.startswith(f"vs-{uid}-")]
+
+
+def _read_log(uid: str, view: cephview.View) -> tuple[str, list[proofs.Record]] | None:
+    images = _disk_images(uid, view)
+    for disk in proofs.LOG_DISKS:
+        if (image := f"vs-{uid}-{disk}") in images:
+            with rbd.Image(view.ioctx, image, read_only=True) as opened:
+                return disk, proofs.read_log(opened.read, disk=disk, size=opened.size())
+    return None
 
 
 def evidence(lab: Lab, name: ServerName) -> dict:
     """The answer of `hack/lab guest NAMESPACE/NAME`."""
     guest = Guest(lab, name)
     console = guest.console()  # before the disk: what was acknowledged must then be on it
-    disk, records = guest.records()
+    disk, records = guest.log() or (proofs.acknowledged_disk(console or []), None)
     return dict(proofs.evidence(console, records, disk=disk))
 
 
@@ -166,8 +176,8 @@ def _kill(pid: int) -> None:
         os.close(handle)
 
 
-def ping(lab: Lab, name: ServerName, seconds: int) -> dict:
+def ping(lab: Lab, name: ServerName, seconds: float) -> dict:
     """The answer of `hack/lab ping`."""
     address = Guest(lab, name).address()
     with cephview.inside_network(lab, "tenant"):
-        return dict(pinger.ping(address, float(seconds)))
+        return dict(pinger.ping(address, seconds))

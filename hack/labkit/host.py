@@ -17,12 +17,16 @@ from labkit.errors import LabError, Unknown
 from labkit.namespaces import HERE, Inside, nice, pid_inside, unshared
 from labkit.pki import Authority
 from labkit.state import Folder, HostState, LabState
-from labkit.supervise import Supervisor, init_pid, kill_namespace
+from labkit.supervise import Supervisor, doors, init_pid, kill_namespace, wake
 
 PROJECT = HERE.parent.parent
 CONTROL_NICE = -5
 SERVICES = ("libvirtd", "heart", "agent")
+MACHINE = "machine-"
 SHUTDOWN_PATIENCE_S = 10.0
+FREEZE_PATIENCE_S = 10.0
+#: states of processes that do nothing any more
+STOPPED = ("T", "t", "Z", "X")
 MIGRATION_TLS_FILES = {
     "ca-cert.pem": "ca.pem",
     "server-cert.pem": "{host}.pem",
@@ -73,6 +77,14 @@ class Host:
         return Supervisor(self.socket)
 
     # --- files
+
+    def install(self, authority: Authority) -> None:
+        """Give the host its disk, unless it has it."""
+        if self.state.installed:
+            return
+        self.write_files(authority)
+        self.state.installed = True
+        self.folder.save(self.lab_state)
 
     def write_files(self, authority: Authority) -> None:
         """Everything that a host has on its disk before it boots for the first time."""
@@ -139,19 +151,29 @@ keepalive_count = 3
     # --- power
 
     def power_on(self) -> None:
-        """Boot with a new boot ID; returns when libvirtd answers."""
-        if self.pid() is not None:
+        """Boot with a new boot ID; returns when libvirtd answers.
+
+        A boot that was broken off half-way is brought to its end. Raises Unknown when frozen.
+        """
+        if self.frozen():
+            raise Unknown(f"{self.name} is frozen: hack/lab host thaw {self.name}")
+        running = self.pid() is not None
+        if running and self.state.booted:
             return
-        self.state.boot_id = str(uuid.uuid4())
-        self.state.powered = True
+        self.state.booted = False
+        if not running:
+            self.state.boot_id = str(uuid.uuid4())
         self.folder.save(self.lab_state)
-        self._start_namespace()
+        if not running:
+            self._start_namespace()
         self.plug()
         supervisor = Supervisor(self.socket)
         for name, argv in self.services().items():
             supervisor.define(name, argv)
             supervisor.start(name)
         self.wait_libvirtd()
+        self.state.booted = True
+        self.folder.save(self.lab_state)
 
     def _start_namespace(self) -> None:
         command = unshared(HERE / "host-boot.sh", self.socket, self.folder.host_logs(self.name))
@@ -162,7 +184,9 @@ keepalive_count = 3
             "BOOT_ID": self.state.boot_id,
         }
         lab = Supervisor(self.folder.socket)
-        lab.define(self.service, command, env=environment, restart=False)
+        self._end_boot()
+        # what is left of a broken-off boot hears no SIGTERM
+        lab.define(self.service, command, env=environment, restart=False, stop_patience=0.5)
         lab.start(self.service)
         deadline = time.monotonic() + 20
         while self.pid() is None:
@@ -171,9 +195,18 @@ keepalive_count = 3
                 raise LabError(f"{self.name} does not boot:\n{log.read_text()[-1500:]}")
             time.sleep(0.01)
 
+    def _end_boot(self) -> None:
+        """Until the process that holds the host's namespaces is gone, and reaped.
+
+        It outlives their PID 1 by a moment, or the host is half-way into a boot and has none yet.
+        """
+        lab = Supervisor(self.folder.socket)
+        if self.service in lab.services():
+            lab.stop(self.service)
+
     @property
     def service(self) -> str:
-        return f"machine-{self.name}"
+        return MACHINE + self.name
 
     def _dead(self) -> bool:
         services = Supervisor(self.folder.socket).services()
@@ -200,17 +233,21 @@ keepalive_count = 3
 
     def power_off(self) -> None:
         """SIGKILL to PID 1, then the links go: nobody is told. Returns when no process is left."""
-        self.state.powered = False
+        self.state.booted = False
         self.folder.save(self.lab_state)
         kill_namespace(self.socket)
+        self._end_boot()
         network.unplug_host(self.lab, self.index)
 
     def erase(self) -> None:
         """Forget the disk of a host that is powered off."""
         if self.pid() is not None:
             raise LabError(f"{self.name} is on")
-        Supervisor(self.folder.socket).order(op="forget", name=self.service)
-        shutil.rmtree(self.path)
+        lab = Supervisor(self.folder.socket)
+        if self.service in lab.services():
+            lab.order(op="forget", name=self.service)
+        if self.path.exists():
+            shutil.rmtree(self.path)
         self.lab.run(["rm", "-rf", f"/run/hosts/{self.name}"])
 
     def shutdown(self) -> None:
@@ -256,18 +293,25 @@ keepalive_count = 3
     def freeze(self) -> None:
         """SIGSTOP to every process, PID 1 first; again until no new one has appeared."""
         self.on()
+        told: set[int] = set()
+        deadline = time.monotonic() + FREEZE_PATIENCE_S
         while True:
-            moving = [pid for pid in self.processes() if not _stopped(pid)]
+            moving = [pid for pid in self.processes() if not _at_rest(pid, told)]
             if not moving:
                 return
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name} does not freeze: {moving} run on")
             for pid in moving:
                 _signal(pid, signal.SIGSTOP)
+                told.add(pid)
+            time.sleep(0.002)
 
     def thaw(self) -> None:
-        """SIGCONT to all that is stopped, except a service that was frozen by itself."""
+        """SIGCONT to all that is stopped, except a service that was frozen by itself.
+
+        Also when PID 1 runs: an earlier thaw may have been broken off.
+        """
         pid = self.on()
-        if not _stopped(pid):
-            return
         _signal(pid, signal.SIGCONT)
         keep = {
             service["pid"]
@@ -275,12 +319,23 @@ keepalive_count = 3
             if service["state"] == "frozen"
         }
         for process in self.processes():
-            if pid_inside(process, 2) not in keep:
+            try:
+                kept = pid_inside(process, 2) in keep
+            except OSError:
+                continue  # it has ended meanwhile
+            if not kept:
                 _signal(process, signal.SIGCONT)
+        wake(doors(pid))  # an open `host exec`, which stopped itself along with its command
 
 
-def new_state(name: str) -> HostState:
-    return HostState(name=name, machine_id=str(uuid.uuid4()))
+def is_machine(service: str) -> bool:
+    """Whether a service of the lab's supervisor is the PID 1 of a host."""
+    return service.startswith(MACHINE)
+
+
+def new_state(name: str, machine_id: str = "") -> HostState:
+    """A host that is not there yet; of a machine that was there before, if MACHINE_ID is given."""
+    return HostState(name=name, machine_id=machine_id or str(uuid.uuid4()))
 
 
 def _qemu_conf(migration: str) -> str:
@@ -313,8 +368,23 @@ def _pid_namespace(pid: int) -> str:
 
 
 def _stopped(pid: int) -> bool:
+    return _process_state(pid) in STOPPED
+
+
+def _at_rest(pid: int, told: set[int]) -> bool:
+    """Whether a process is stopped, or will be before it runs again.
+
+    One that has been TOLD to stop and sleeps in the kernel (as the parent of a vfork does until its
+    child, which is stopped too, is done) stops on its way out.
+    """
+    state = _process_state(pid)
+    return state in STOPPED or (state == "D" and pid in told)
+
+
+def _process_state(pid: int) -> str:
+    """The letter in /proc; X when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in ("T", "t", "Z", "X")
+        return "X"
+    return stat.rpartition(")")[2].split()[0]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -26,6 +28,10 @@ NICE = -5
 #: where the operators find the golden image (the lab's own /run)
 IMAGE_FOLDER = "/run/images"
 READY_PATIENCE_S = 60.0
+#: seconds for one request, and for a whole command, which asks more than once
+REQUEST_PATIENCE_S = 25.0
+KUBECTL_PATIENCE_S = 60.0
+NODE_PATIENCE_S = 90.0
 
 TIMINGS = {
     "default": {
@@ -43,8 +49,20 @@ ELECTION = {"default": ("5s", "3.5s", "1s"), "fast": ("3s", "2s", "500ms")}
 
 def kubectl(lab: Lab, *words: str, stdin: str | None = None, check: bool = True) -> str:
     """kubectl as the lab's administrator; raises LabError with what it said."""
-    command = [str(controlplane.kubectl_path()), "--kubeconfig", str(lab.folder.kubeconfig), *words]
-    done = subprocess.run(command, text=True, capture_output=True, input=stdin)
+    command = [
+        str(controlplane.kubectl_path()), "--kubeconfig", str(lab.folder.kubeconfig),
+        f"--request-timeout={REQUEST_PATIENCE_S:.0f}s", *words,
+    ]  # fmt: skip
+    environment = {**os.environ, **lab.folder.kubectl_environment()}
+    try:
+        done = subprocess.run(
+            command, text=True, capture_output=True, input=stdin, env=environment,
+            timeout=KUBECTL_PATIENCE_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise LabError(
+            f"kubectl {' '.join(words[:3])}: no answer within {KUBECTL_PATIENCE_S:.0f} s"
+        ) from None
     if check and done.returncode:
         raise LabError(f"kubectl {' '.join(words[:3])}: {done.stderr.strip()}")
     return done.stdout
@@ -210,13 +228,41 @@ def not_ready(lab: Lab) -> list[str]:
     found = json.loads(kubectl(lab, "get", kinds, "-o", "json"))["items"]
     waiting = []
     for item in found:
-        wanted = "Accepted" if item["kind"] == "RespawnPolicy" else "Ready"
         conditions = {c["type"]: c for c in item.get("status", {}).get("conditions", [])}
-        condition = conditions.get(wanted)
+        condition = conditions.get("Ready")
         if condition is None or condition["status"] != "True":
             why = "no status yet" if condition is None else condition.get("message", "")
             waiting.append(f"{item['kind']}/{item['metadata']['name']}: {why}")
     return waiting
+
+
+# --- hosts that come and go
+
+
+def add_nodes(lab: Lab, hosts: Sequence[Host]) -> None:
+    """Declare each host that has no Node. One that is still being removed has to go first.
+
+    What is there is left as it is: its spec is the administrator's by now.
+    """
+    waits_for = {host.name: host for host in hosts}
+    deadline = time.monotonic() + NODE_PATIENCE_S
+    while True:
+        there = _nodes(lab)
+        absent = [host for name, host in waits_for.items() if name not in there]
+        if absent:
+            apply(lab, [node(host) for host in absent])
+        waits_for = {name: host for name, host in waits_for.items() if there.get(name)}
+        if not waits_for:
+            return
+        if time.monotonic() > deadline:
+            raise LabError(f"still being removed: Node {', '.join(waits_for)}: see its conditions")
+        time.sleep(0.2)
+
+
+def _nodes(lab: Lab) -> dict[str, bool]:
+    """Name of each Node -> whether it is being removed."""
+    found = json.loads(kubectl(lab, "get", "nodes.respawn.dev", "-o", "json"))["items"]
+    return {n["metadata"]["name"]: "deletionTimestamp" in n["metadata"] for n in found}
 
 
 def remove_node(lab: Lab, name: str) -> None:
@@ -224,3 +270,9 @@ def remove_node(lab: Lab, name: str) -> None:
     said = kubectl(lab, "delete", "nodes.respawn.dev", name, "--wait=false", "--ignore-not-found")
     if said:
         say(said.strip())
+
+
+def require_api(lab: Lab) -> None:
+    """Raises LabError if the API server does not answer, before anything is begun."""
+    if not lab.state.bare and not controlplane.api_state(lab.folder, lab.state):
+        raise LabError("the API server does not answer: hack/lab api start, or thaw")

@@ -6,6 +6,7 @@ import os
 
 from labkit.errors import Unknown
 from labkit.host import Host
+from labkit.names import host_index, number
 from labkit.namespaces import Inside
 from labkit.pki import Authority
 from labkit.state import Folder, LabState
@@ -27,8 +28,8 @@ class Lab:
         folder = Folder(name)
         state = folder.load()
         pid = init_pid(folder.socket)
-        if pid is None:
-            raise Unknown(f"lab '{name}' has crashed: hack/lab up --name {name} repairs it")
+        if pid is None or not state.complete:
+            raise Unknown(f"lab '{name}' {_missing(folder, state)}")
         return cls(folder, state, pid)
 
     def host(self, name: str) -> Host:
@@ -36,15 +37,24 @@ class Lab:
         return Host(self.folder, self.state, self.inside, name)
 
     def hosts(self) -> list[Host]:
-        return [self.host(name) for name in self.state.hosts]
+        return [self.host(name) for name in sorted(self.state.hosts, key=host_index)]
 
     def authority(self) -> Authority:
         return Authority(self.folder.pki)
 
     def operator_service(self, word: str) -> str:
-        if not word.isdigit() or not 1 <= int(word) <= self.state.operators:
+        index = number(word)
+        if index is None or not 1 <= index <= self.state.operators:
             raise Unknown(f"no operator {word}: they are numbered 1 … {self.state.operators}")
-        return f"operator-{word}"
+        return f"operator-{index}"
+
+
+def _missing(folder: Folder, state: LabState) -> str:
+    """Why no order can be given to a lab that has a record."""
+    if not state.complete and folder.is_locked():
+        return "is being brought up"
+    why = "has crashed" if state.complete else "was never brought up to its end"
+    return f"{why}: hack/lab up --name {folder.name} repairs it"
 
 
 def require_root() -> None:

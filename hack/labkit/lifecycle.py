@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 from labkit import ceph, controlplane, install, names, network
 from labkit.binaries import control_plane
 from labkit.errors import LabError
-from labkit.host import Host, new_state
+from labkit.host import Host, is_machine, new_state
 from labkit.lab import Lab
 from labkit.namespaces import HERE, SYSTEM_PYTHON, in_network, start_namespace, unshared
 from labkit.progress import say, step
-from labkit.state import ROOT, Folder, LabState
-from labkit.supervise import init_pid, kill_namespace
+from labkit.state import ROOT, Folder, HostState, LabState
+from labkit.supervise import Supervisor, init_pid, kill_namespace
 
 NICE_QEMU = """#!/bin/bash
 renice -n 10 -p $$ >/dev/null
 exec -a /usr/bin/qemu-system-x86_64 /usr/bin/qemu-system-x86_64.real "$@"
 """
+
+DEFAULT_HOSTS = 3
 
 
 def _start_lab_namespace(folder: Folder, state: LabState) -> Lab:
@@ -95,21 +99,57 @@ def _start_ceph(lab: Lab) -> None:
 
 def _start_host(lab: Lab, host: Host) -> None:
     with step(f"{host.name}: network, libvirtd"):
-        host.write_files(lab.authority())
+        host.install(lab.authority())
         host.power_on()
 
 
-def up(name: str, *, hosts: int, operators: int, profile: str, bare: bool = False) -> Lab:
+@dataclass(frozen=True)
+class Shape:
+    """What `up` was asked for; None: not said."""
+
+    hosts: int | None = None
+    operators: int | None = None
+    profile: str | None = None
+    bare: bool = False
+
+    def state(self, name: str, before: LabState | None) -> LabState:
+        """A new lab of this shape; what is not said is as it was BEFORE a crash."""
+        was = before or LabState(name=name, hosts=_fresh_hosts(DEFAULT_HOSTS))
+        state = LabState(
+            name=name,
+            profile=self.profile or was.profile,
+            operators=self.operators or was.operators,
+            bare=self.bare or was.bare,
+        )
+        state.hosts = (
+            _fresh_hosts(self.hosts) if self.hosts else {h: new_state(h) for h in was.hosts}
+        )
+        return state
+
+
+def _fresh_hosts(count: int) -> dict[str, HostState]:
+    return {f"host-{i}": new_state(f"host-{i}") for i in range(1, count + 1)}
+
+
+def up(
+    name: str,
+    *,
+    hosts: int | None = None,
+    operators: int | None = None,
+    profile: str | None = None,
+    bare: bool = False,
+) -> Lab:
     """Bring a lab up, or repair one: what runs is left, what does not is started."""
-    folder = Folder(name)
+    folder, before = Folder(name), None
     if folder.exists():
-        state = folder.load()
-        if state.complete and init_pid(folder.socket) is not None:
+        before = folder.load()
+        if before.complete and init_pid(folder.socket) is not None:
             return repair(Lab.open(name))
         say(f"lab '{name}' is left from a crash: taking the rest of it down first")
         down(name)
-    state = LabState(name=name, profile=profile, operators=operators, bare=bare)
-    state.hosts = {f"host-{i}": new_state(f"host-{i}") for i in range(1, hosts + 1)}
+    state = Shape(hosts, operators, profile, bare).state(name, before)
+    if before is not None:
+        say(f"and bringing it up with {', '.join(state.hosts)}, operators: {state.operators}")
     control_plane()
     started = time.monotonic()
     try:
@@ -167,25 +207,43 @@ def side_by_side(lab: Lab, calls: Sequence[Callable[[], None]]) -> None:
 
 def repair(lab: Lab) -> Lab:
     """Undo every fault that may be in force: thaw, heal, power on, start."""
-    for name, service in lab.supervisor.services().items():
-        if name.startswith("machine-"):
-            continue
-        if service["state"] == "frozen":
-            lab.supervisor.order(op="thaw", name=name)
-        elif service["state"] in ("stopped", "dead"):
-            lab.supervisor.start(name)
-    for set_name, ports in network.cut_ports(lab.inside).items():
-        network.change(lab.inside, "delete", set_name, sorted(ports))
-    controlplane.wait_ready(lab.folder, lab.state)
-    ceph.wait_osds(lab.folder, lab.inside)
-    for host in lab.hosts():
-        host.thaw() if host.pid() is not None else host.power_on()
-        for name, service in host.supervisor().services().items():
-            if service["state"] == "frozen":
-                host.supervisor().order(op="thaw", name=name)
-            elif service["state"] in ("stopped", "dead"):
-                host.supervisor().start(name)
+    started = time.monotonic()
+    with step("services and switches"):
+        _wake(lab.supervisor, [n for n in lab.supervisor.services() if not is_machine(n)])
+        for set_name, ports in network.cut_ports(lab.inside).items():
+            network.change(lab.inside, "delete", set_name, sorted(ports))
+    with step("API server and Ceph"):
+        controlplane.wait_ready(lab.folder, lab.state)
+        ceph.wait_osds(lab.folder, lab.inside)
+        ceph.check_data(lab.folder, lab.state, lab.inside)
+    with step("hosts"):
+        for host in lab.hosts():
+            _repair_host(lab, host)
+    if not lab.state.bare:
+        with step("everything Ready"):
+            install.add_nodes(lab, lab.hosts())
+            install.wait_ready(lab)
+    say(f"  ✓ lab '{lab.state.name}' is well  ({time.monotonic() - started:.1f} s)")
     return lab
+
+
+def _repair_host(lab: Lab, host: Host) -> None:
+    if host.pid() is not None:
+        host.thaw()
+    host.install(lab.authority())
+    host.power_on()
+    supervisor = host.supervisor()
+    _wake(supervisor, list(supervisor.services()))
+    host.wait_libvirtd()
+
+
+def _wake(supervisor: Supervisor, services: Sequence[str]) -> None:
+    states = supervisor.services()
+    for name in services:
+        if states[name]["state"] == "frozen":
+            supervisor.order(op="thaw", name=name)
+        elif states[name]["state"] in ("stopped", "dead"):
+            supervisor.start(name)
 
 
 # --- down
@@ -204,9 +262,12 @@ def _break_off(folder: Folder) -> NoReturn:
     """Take everything down and end with 130, whatever the threads of `up` are doing just now.
 
     Ctrl-C may come at any moment, so nobody knows what still writes into the folder: becoming
-    another program ends every thread, and only then is the folder removed.
+    another program ends every thread, and only then is the folder removed. The lock is held until
+    that is done: an `up` that waits for it must not find its own new lab removed.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C is no other wish
     kill_namespace(folder.socket)
+    folder.bequeath_lock()
     script = 'rm -rf -- "$1"; rmdir -- "$2" 2>/dev/null; exit 130'
     sys.stderr.flush()
     os.execv("/bin/sh", ["sh", "-c", script, "sh", str(folder.path), str(ROOT)])
@@ -215,4 +276,4 @@ def _break_off(folder: Folder) -> NoReturn:
 def _take_down(folder: Folder) -> None:
     # everything of the lab lives in the PID, mount and network namespaces of this one process
     kill_namespace(folder.socket)
-    folder.remove()
+    folder.clear()

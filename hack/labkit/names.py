@@ -27,8 +27,14 @@ CEPH_DAEMONS = ("mon.a", "mgr.x", "osd.0", "osd.1", "osd.2")
 POOL = "vms"
 NAMESPACE = "respawn"
 
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,15}\Z")
 _HOST_NAME = re.compile(r"host-([1-9][0-9]{0,2})\Z")
+
+
+def number(text: str) -> int | None:
+    """A whole number in plain digits; None for anything else."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def check_lab_name(name: str) -> str:
@@ -91,7 +97,7 @@ class ServerName:
     @classmethod
     def parse(cls, text: str) -> ServerName:
         namespace, slash, name = text.partition("/")
-        if not (slash and namespace and name) or "/" in name:
+        if not (slash and _LABEL.match(namespace) and _LABEL.match(name)):
             raise Unknown(f"'{text}' is no server: say NAMESPACE/NAME")
         return cls(namespace, name)
 

@@ -99,6 +99,7 @@ def plug_host(lab: Inside, index: int, pid: int) -> None:
         device = names.host_device(plane)
         if plane == "tenant":
             inner += [
+                "[ -e /sys/class/net/tenant ] || "  # of a boot that was broken off
                 "ip link add tenant type bridge stp_state 0 forward_delay 0",
                 f"ip link set {device} master tenant up",
                 "ip link set tenant up",
@@ -114,6 +115,11 @@ def plug_host(lab: Inside, index: int, pid: int) -> None:
 def unplug_host(lab: Inside, index: int) -> None:
     ports = [names.host_port(plane, index) for plane in names.PLANES]
     lab.script("\n".join(f"ip link del {port} 2>/dev/null || true" for port in ports))
+
+
+def plugged(lab: Inside) -> set[str]:
+    """Every device in the lab's own network: switches, and the ports in them."""
+    return set(lab.run(["ls", "/sys/class/net"]).stdout.split())
 
 
 def _elements(lab: Inside, set_name: str) -> dict[str, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+
 from labkit import controlplane, names, network
 from labkit.ceph import service as ceph_service
 from labkit.errors import LabError
 from labkit.host import SERVICES, Host
 from labkit.lab import Lab
-from labkit.namespaces import Inside
 from labkit.supervise import Gone, Supervisor
 
 
@@ -15,7 +16,7 @@ def status(lab: Lab) -> dict:
     services = lab.supervisor.services()
     cuts = network.cut_ports(lab.inside)
     cut = set().union(*cuts.values())
-    holder = leader(lab)
+    leads = leader_answer(lab)
     return {
         "name": lab.state.name,
         "profile": lab.state.profile,
@@ -25,11 +26,7 @@ def status(lab: Lab) -> dict:
             {"name": d, "state": _state(services, ceph_service(d))} for d in names.CEPH_DAEMONS
         ],
         "operators": [
-            {
-                "index": index,
-                "state": _state(services, f"operator-{index}"),
-                "leader": holder == index,
-            }
+            _operator(index, _state(services, f"operator-{index}"), leads)
             for index in range(1, lab.state.operators + 1)
         ],
     }
@@ -73,26 +70,47 @@ def _host_service(name: str, services: dict[str, dict], power: str) -> str | Non
 
 
 def leader(lab: Lab) -> int | None:
-    """Index of the operator that holds the Lease operator-leader; None if nobody is known to."""
-    command = [
-        str(controlplane.kubectl_path()), "--kubeconfig", str(lab.folder.kubeconfig),
-        "--request-timeout=3s", "-n", names.NAMESPACE, "get", "lease", "operator-leader",
-        "-o", "json",
-    ]  # fmt: skip
-    if _state(lab.supervisor.services(), "kube-apiserver") != "running":
-        return None
-    done = Inside(lab.pid).run(["true"], check=False)
-    if done.returncode:
-        return None
-    import subprocess
+    """Index of the operator that leads by the Lease operator-leader; None when nobody does.
 
-    answer = subprocess.run(command, capture_output=True, text=True)
-    holder = controlplane.leader(answer.stdout) if answer.returncode == 0 else None
-    if holder is None:
+    Raises controlplane.Silent when it cannot be known.
+    """
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{names.NAMESPACE}/leases/operator-leader"
+    lease = controlplane.get(lab.folder, lab.state, path)
+    return holder(lease, datetime.datetime.now(datetime.UTC))
+
+
+def holder(lease: dict | None, now: datetime.datetime) -> int | None:
+    """Index of the operator that holds LEASE at the time NOW; None when it has run out."""
+    spec = (lease or {}).get("spec", {})
+    renewed, duration = spec.get("renewTime"), spec.get("leaseDurationSeconds")
+    if not spec.get("holderIdentity") or not renewed or not duration:
+        return None
+    # as the API server writes it, with six decimals
+    last = datetime.datetime.fromisoformat(renewed.replace("Z", "+00:00"))
+    if now > last + datetime.timedelta(seconds=duration):
         return None
     # holderIdentity is NAME/INCARNATION, the operators are called operator-INDEX
-    index = holder.partition("/")[0].removeprefix("operator-")
-    return int(index) if index.isdigit() else None
+    return names.number(spec["holderIdentity"].partition("/")[0].removeprefix("operator-"))
+
+
+def leader_answer(lab: Lab) -> dict:
+    """The answer of `hack/lab operator leader -o json`."""
+    try:
+        return {"leader": leader(lab), "known": True}
+    except controlplane.Silent:
+        return {"leader": None, "known": False}
+
+
+def leader_text(answer: dict) -> str:
+    if not answer["known"]:
+        return "unknown"
+    return "none" if answer["leader"] is None else str(answer["leader"])
+
+
+def _operator(index: int, state: str | None, answer: dict) -> dict:
+    """A process that has ended leads no more, however long its Lease still runs."""
+    leads = answer["leader"] == index and state not in ("stopped", "dead", None)
+    return {"index": index, "state": state, "leader": leads if answer["known"] else None}
 
 
 def text(answer: dict) -> str:
@@ -105,9 +123,9 @@ def text(answer: dict) -> str:
     lines.append("")
     lines.append("Ceph       " + "   ".join(f"{d['name']} {d['state']}" for d in answer["ceph"]))
     for o in answer["operators"]:
-        mark = "   leader" if o["leader"] else ""
+        mark = {True: "   leader", False: "", None: "   leader: unknown"}[o["leader"]]
         lines.append(f"operator {o['index']} {o['state'] or '-'}{mark}")
     return "\n".join(lines)
 
 
-__all__ = ["SERVICES", "leader", "status", "text"]
+__all__ = ["SERVICES", "holder", "leader", "leader_answer", "leader_text", "status", "text"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,8 +16,12 @@ from pathlib import Path
 from labkit.errors import LabError
 
 ANSWER_PATIENCE_S = 15.0
+#: of a stop order, which is answered when the process has ended: above every stop_patience
+STOP_PATIENCE_S = 75.0
 LOCK = "hhqqi4x"
 """struct flock: type, whence, start, length, holder."""
+NS_GET_PARENT = 0xB702
+"""ioctl: the namespace around a namespace."""
 
 
 class Gone(LabError):
@@ -69,7 +74,8 @@ class Supervisor:
         self.path = path
 
     def order(self, **order: object) -> dict:
-        with _connect(self.path, ANSWER_PATIENCE_S) as connection:
+        patience = STOP_PATIENCE_S if order["op"] == "stop" else ANSWER_PATIENCE_S
+        with _connect(self.path, patience) as connection:
             try:
                 connection.sendall(json.dumps(order).encode() + b"\n")
                 answer = connection.makefile().readline()
@@ -128,6 +134,7 @@ def kill_namespace(path: Path, patience_s: float = 10.0) -> bool:
     try:
         if init_pid(path) != pid:
             return False
+        outside = doors(pid)
         signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:
         return True
@@ -137,8 +144,61 @@ def kill_namespace(path: Path, patience_s: float = 10.0) -> bool:
     while os.path.exists(f"/proc/{pid}/ns/pid") and _state(pid) not in ("Z", "X", ""):
         if time.monotonic() > deadline:
             raise LabError(f"process {pid} does not die")
+        wake(outside)
         time.sleep(0.005)
     return True
+
+
+def doors(init: int) -> set[int]:
+    """The processes outside whose children are in the namespace of INIT, or in one within it.
+
+    An `nsenter` stops itself when its child is stopped. It must run on for that child to be
+    reaped, and a namespace is gone only when all of it is.
+    """
+    known: dict[str, bool] = {}
+    within = {p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if _in(p, init, known)}
+    return {parent for p in within if (parent := _parent(p)) and parent not in within}
+
+
+def wake(pids: set[int]) -> None:
+    """SIGCONT to each that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _in(pid: int, init: int, known: dict[str, bool]) -> bool:
+    """Whether PID is in the PID namespace of INIT or in one within it; `known` by namespace."""
+    try:
+        link = os.readlink(f"/proc/{pid}/ns/pid")
+        if link not in known:
+            known[link] = _is_within(f"/proc/{pid}/ns/pid", os.stat(f"/proc/{init}/ns/pid").st_ino)
+    except OSError:
+        return False  # it has ended meanwhile
+    return known[link]
+
+
+def _is_within(path: str, outer: int) -> bool:
+    here = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while os.fstat(here).st_ino != outer:
+            try:
+                around = fcntl.ioctl(here, NS_GET_PARENT)
+            except PermissionError:
+                return False  # the outermost that can be seen from here
+            os.close(here)
+            here = around
+        return True
+    finally:
+        os.close(here)
+
+
+def _parent(pid: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def _state(pid: int) -> str:

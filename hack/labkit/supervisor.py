@@ -217,6 +217,7 @@ class Supervisor:
             known = self.services.get(name)
             if known is not None and known.pid:
                 known.argv, known.env = order["argv"], order.get("env") or {}
+                known.stop_patience = order.get("stop_patience") or STOP_PATIENCE_S
             else:
                 self.services[name] = Service(order)
             self.answer(connection, {"ok": True})

@@ -5,22 +5,34 @@ Nothing here uses Respawn. Host = whose PID namespace the process is in.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import libvirt
 
-from labkit import qemu_args
+from labkit import memory, qemu_args
 from labkit.lab import Lab
+from labkit.names import ServerName
+from labkit.patience import ask_all
 
 #: our own metadata in a domain: who it is and which incarnation
 DOMAIN_METADATA = "https://respawn.dev/domain/v1"
+#: a libvirtd that lives answers in milliseconds; on a busy machine in tenths of a second
+LIBVIRT_PATIENCE_S = 3.0
+STRANGE_CODES = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG)
+#: as libvirtd writes them down in the files for its own next start
+WRITTEN_REASONS = {
+    "starting up": libvirt.VIR_DOMAIN_PAUSED_STARTING_UP,
+    "migration": libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
+}
 _DOMAIN_NAME = re.compile(r"vs-(?P<uid>[0-9a-f-]{36})\.(?P<epoch>[0-9]+)\Z")
 
 
@@ -43,14 +55,19 @@ class Qemu:
     state: str = "starting"
     macs: list[str] = field(default_factory=list)
     migrating_out: bool = False
+    by_libvirt: bool = True  # its command line is one that libvirt writes
+    waits: bool = False  # told to wait for an order before it runs (-S)
 
 
 def qemus(lab: Lab) -> list[Qemu]:
     """Every QEMU of every host of the lab, from the machine's /proc and each host's libvirt."""
     owners = _owners(lab)
     found = [q for q in (_read(pid, owners) for pid in _pids()) if q is not None]
-    for host in {q.host for q in found if q.host}:
-        _ask_libvirt(lab, host, [q for q in found if q.host == host])
+    _ask_libvirt(lab, found, _frozen_daemons(owners))
+    for qemu in sorted(found, key=lambda q: q.start_ticks):
+        if qemu.uid and qemu.namespace and qemu.name:
+            name = ServerName(qemu.namespace, qemu.name)
+            memory.remember(lab.folder, name, qemu.uid, qemu.macs)
     return sorted(found, key=lambda q: (q.host or "", q.started_at or "", q.pid))
 
 
@@ -60,9 +77,23 @@ def _owners(lab: Lab) -> dict[str, str | None]:
     for host in lab.hosts():
         pid = host.pid()
         if pid is not None:
-            owners[os.readlink(f"/proc/{pid}/ns/pid")] = host.name
+            with contextlib.suppress(FileNotFoundError):  # it lost power just now
+                owners[os.readlink(f"/proc/{pid}/ns/pid")] = host.name
     owners[os.readlink(f"/proc/{lab.pid}/ns/pid")] = None
     return owners
+
+
+def _frozen_daemons(owners: dict[str, str | None]) -> set[str]:
+    """Hosts whose libvirtd is stopped by a signal: it would only be waited for in vain."""
+    frozen = set()
+    for pid in _pids():
+        try:
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+            if name.endswith("(libvirtd") and rest.split()[0] in ("T", "t"):
+                frozen.add(owners.get(os.readlink(f"/proc/{pid}/ns/pid")))
+        except OSError:
+            continue  # it has ended meanwhile
+    return {host for host in frozen if host}
 
 
 def _pids() -> Iterator[int]:
@@ -80,8 +111,8 @@ def _read(pid: int, owners: dict[str, str | None]) -> Qemu | None:
         return None
     if namespace not in owners or stat[0] in ("Z", "X"):
         return None
-    if "-uuid" not in argv and not qemu_args.images(argv):
-        return None  # a probe of QEMU's abilities
+    if qemu_args.is_probe(argv):
+        return None
     uid, domain = qemu_args.value(argv, "-uuid"), qemu_args.guest_name(argv)
     match = _DOMAIN_NAME.match(domain or "")
     return Qemu(
@@ -96,6 +127,8 @@ def _read(pid: int, owners: dict[str, str | None]) -> Qemu | None:
         started_at=_start_time(int(stat[19])),
         start_ticks=int(stat[19]),
         macs=qemu_args.macs(argv),
+        by_libvirt=qemu_args.by_libvirt(argv),
+        waits="-S" in argv,
     )
 
 
@@ -109,45 +142,76 @@ def _start_time(ticks: int) -> str:
 # --- libvirt's own state
 
 
-def _ask_libvirt(lab: Lab, host: str, here: list[Qemu]) -> None:
-    """Fill in state, namespace and name. Unix socket: no plane matters; lookups, never lists."""
-    pid = lab.host(host).pid()
-    frozen = lab.host(host).frozen()
-    connection = None if frozen else _connect(pid)
-    for qemu in here:
-        qemu.state = "incoming" if qemu.incoming else "starting"
-        if connection is not None and qemu.uid:
-            _fill(connection, qemu)
-        if qemu.name is None and qemu.domain:
-            _recall(Path(f"/proc/{pid}/root/run/libvirt/qemu/{qemu.domain}.xml"), qemu)
+@dataclass(frozen=True)
+class _Known:
+    """What libvirt tells of a domain."""
+
+    state: int
+    reason: int
+    xml: str
+
+
+def _ask_libvirt(lab: Lab, found: list[Qemu], frozen_daemons: set[str]) -> None:
+    """Fill in state, namespace and name of each, as the libvirt of its host knows it."""
+    inits = {host: lab.host(host).pid() for host in {q.host for q in found if q.host}}
+    questions = {
+        host: partial(_look_up, _socket(pid), [q for q in found if q.host == host])
+        for host, pid in inits.items()
+        if host not in frozen_daemons and not lab.host(host).frozen()
+    }
+    # in processes of their own: libvirt has no deadline, and a daemon can freeze at any moment
+    answers = ask_all(questions, LIBVIRT_PATIENCE_S)
+    for qemu in found:
+        known = answers.get(qemu.host or "", {})
+        seen = known.get(qemu.pid)
+        qemu.state = _first_guess(qemu, strange=qemu.pid in known and seen is None)
+        if seen is not None:
+            _name(qemu, ElementTree.fromstring(seen.xml))
+            _tell_state(qemu, seen.state, seen.reason)
+        elif qemu.host and qemu.domain and qemu.pid not in known:
+            _recall(Path(f"{_run(inits[qemu.host])}/qemu/{qemu.domain}.xml"), qemu)
         if qemu.stopped:
             qemu.state = "frozen"
-    if connection is not None:
-        connection.close()
 
 
-def _connect(pid: int | None) -> libvirt.virConnect | None:
-    socket = f"/proc/{pid}/root/run/libvirt/libvirt-sock-ro"
-    if not os.path.exists(socket):
-        return None
+def _first_guess(qemu: Qemu, *, strange: bool) -> str:
+    """By the command line alone. STRANGE: libvirt was asked, and does not know it."""
+    if qemu.incoming:
+        return "incoming"
+    if not qemu.by_libvirt:
+        return "paused" if qemu.waits else "running"
+    return "running" if strange else "starting"
+
+
+def _run(init: int | None) -> str:
+    return f"/proc/{init}/root/run/libvirt"
+
+
+def _socket(init: int | None) -> str:
+    return f"{_run(init)}/libvirt-sock-ro"
+
+
+def _look_up(socket: str, here: list[Qemu]) -> dict[int, _Known | None]:
+    """pid -> what libvirt knows. Unix socket: no plane matters; lookups, never lists.
+
+    Raises libvirtError when there is no answer.
+    """
+    libvirt.registerErrorHandler(lambda *_: None, None)  # it would write to stderr besides
+    connection = libvirt.openReadOnly(f"qemu+unix:///system?socket={socket}")
+    return {q.pid: _known(connection, q) for q in here}
+
+
+def _known(connection: libvirt.virConnect, qemu: Qemu) -> _Known | None:
     try:
-        return libvirt.openReadOnly(f"qemu+unix:///system?socket={socket}")
-    except libvirt.libvirtError:
-        return None
-
-
-def _fill(connection: libvirt.virConnect, qemu: Qemu) -> None:
-    try:
-        domain = connection.lookupByUUIDString(qemu.uid)
-        if qemu.domain and domain.name() != qemu.domain:
-            return
+        domain = connection.lookupByUUIDString(qemu.uid) if qemu.uid else None
+        if domain is None or (qemu.domain and domain.name() != qemu.domain):
+            return None
         state, reason = domain.state()
-        xml = domain.XMLDesc()
-    except libvirt.libvirtError:
-        return
-    _name(qemu, ElementTree.fromstring(xml))
-    qemu.state = _state(qemu, state, reason)
-    qemu.migrating_out = reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION and not qemu.incoming
+        return _Known(state, reason, domain.XMLDesc())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in STRANGE_CODES:
+            return None
+        raise
 
 
 def _name(qemu: Qemu, domain: ElementTree.Element) -> None:
@@ -168,8 +232,17 @@ def _recall(file: Path, qemu: Qemu) -> None:
     domain = status.find("domain")
     if domain is not None:
         _name(qemu, domain)
-    if status.get("state") in ("running", "paused") and status.get("reason") != "starting up":
-        qemu.state = str(status.get("state"))
+    code = {"running": libvirt.VIR_DOMAIN_RUNNING, "paused": libvirt.VIR_DOMAIN_PAUSED}.get(
+        status.get("state", "")
+    )
+    if code is not None:
+        _tell_state(qemu, code, WRITTEN_REASONS.get(status.get("reason", ""), 0))
+
+
+def _tell_state(qemu: Qemu, state: int, reason: int) -> None:
+    qemu.state = _state(qemu, state, reason)
+    leaving = state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION
+    qemu.migrating_out = leaving and not qemu.incoming
 
 
 def _state(qemu: Qemu, state: int, reason: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MANY = "  !! more than one"
+
 
 def table(head: list[str], rows: list[list[object]]) -> str:
     """Columns as wide as their widest cell; None shows as '-'."""
@@ -25,10 +27,12 @@ def domains(answer: dict) -> str:
 def writers(answer: dict) -> str:
     rows: list[list[object]] = []
     for image in answer["images"]:
-        mark = "  !! more than one" if image["active"] > 1 else ""
-        rows.append([image["image"], f"{image['active']}{mark}", None, None, None, None, None])
+        active = image["active"]
+        mark = "unknown" if active is None else f"{active}{MANY if active > 1 else ''}"
+        rows.append([image["image"], mark, None, None, None, None, None])
         for q in image["qemus"]:
-            rows.append(["", "", q["host"], q["pid"], q["role"], q["state"], q["blocklisted"]])
+            shut_out = "unknown" if q["blocklisted"] is None else q["blocklisted"]
+            rows.append(["", "", q["host"], q["pid"], q["role"], q["state"], shut_out])
     if not rows:
         return "no images"
     head = ["IMAGE", "ACTIVE", "HOST", "PID", "ROLE", "STATE", "BLOCKLISTED"]
@@ -36,15 +40,28 @@ def writers(answer: dict) -> str:
 
 
 def guest(answer: dict) -> str:
-    lines = [f"boots     {len(answer['boots'])}   " + "  ".join(answer["boots"][-5:])]
-    lines.append(f"last seq  {answer['lastSeq']}")
-    lines.append(f"lost      {answer['lost'] or 'none'}")
-    lines.append(f"foreign   {answer['foreign'] or 'none'}")
-    lines.append(
-        "pauses    "
-        + (", ".join(f"{p['ms']} ms from {p['from']}" for p in answer["pauses"]) or "none")
-    )
-    return "\n".join(lines)
+    """What could not be read is unknown, which is no proof of anything."""
+    boots, pauses = answer["boots"], answer["pauses"]
+    told = None if pauses is None else [f"{p['ms']} ms from {p['from']}" for p in pauses]
+    lines = {
+        "boots": "unknown" if boots is None else f"{len(boots)}   " + "  ".join(boots[-5:]),
+        "last seq": "unknown" if answer["lastSeq"] is None else str(answer["lastSeq"]),
+        "lost": listed(answer["lost"]),
+        "foreign": listed(answer["foreign"]),
+        "pauses": listed(told),
+    }
+    return "\n".join(f"{what:<10}{text}".rstrip() for what, text in lines.items())
+
+
+def listed(items: list | None) -> str:
+    """For people: `none` is said only of what was looked at."""
+    if items is None:
+        return "unknown"
+    return ", ".join(map(_said, items)) or "none"
+
+
+def _said(item: object) -> str:
+    return f"{item['seq']} by {item['writer']}" if isinstance(item, dict) else str(item)
 
 
 def ping(answer: dict) -> str:

@@ -6,37 +6,42 @@ never be. A QEMU counts whatever state it is in: paused and frozen ones can be l
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit import blocklists, cephview, names, truth
+from labkit.errors import LabError
 from labkit.lab import Lab
+from labkit.progress import say
 
 
 def writers(lab: Lab) -> dict:
-    """The answer of `hack/lab writers -o json`. Raises LabError when Ceph does not answer."""
+    """The answer of `hack/lab writers -o json`; what only Ceph knows is None when it is silent."""
     qemus = truth.qemus(lab)
-    with cephview.pool(lab) as view:
-        seen = _Ceph(
-            blocklist=cephview.blocklist(view),
-            clients={
-                f"{names.POOL}/{image}": cephview.clients(view, image)
-                for image in cephview.image_names(view)
-            },
-        )
-    attributed = _attribute(lab, qemus, seen)
+    try:
+        seen = cephview.question(lab, _look)
+    except LabError as error:
+        say(f"hack/lab: who is shut out is not known: {error}")
+        seen = None
+    return {"images": rows(qemus, seen, {} if seen is None else _attribute(lab, qemus, seen))}
+
+
+def rows(
+    qemus: list[truth.Qemu], seen: Seen | None, attributed: dict[str, list[int]]
+) -> list[dict]:
+    """One for every image that Ceph lists or a QEMU has; without Ceph for the latter."""
     used = {image for qemu in qemus for image in qemu.images}
-    return {
-        "images": [
-            _image(image, qemus, seen, attributed) for image in sorted(used | set(seen.clients))
-        ]
-    }
+    images = used | set(seen.clients if seen else ())
+    return [_image(image, qemus, seen, attributed) for image in sorted(images)]
 
 
 @dataclass
-class _Ceph:
+class Seen:
+    """What Ceph lists. `clients` has every image of the pool."""
+
     blocklist: list[str]
     clients: dict[str, cephview.ImageClients]
 
@@ -44,31 +49,45 @@ class _Ceph:
         return self.clients.get(name, cephview.ImageClients())
 
 
+def _look(view: cephview.View) -> Seen:
+    return Seen(
+        blocklist=cephview.blocklist(view),
+        clients={
+            f"{names.POOL}/{image}": listed
+            for image in cephview.image_names(view)
+            if (listed := cephview.clients(view, image)) is not None
+        },
+    )
+
+
 def _image(
-    image: str, qemus: list[truth.Qemu], seen: _Ceph, attributed: dict[str, list[int]]
+    image: str, qemus: list[truth.Qemu], seen: Seen | None, attributed: dict[str, list[int]]
 ) -> dict:
-    rows = []
-    for qemu in qemus:
-        if image in qemu.images:
-            rows.append(
-                {
-                    "host": qemu.host,
-                    "pid": qemu.pid,
-                    "uid": qemu.uid,
-                    "epoch": qemu.epoch,
-                    "state": qemu.state,
-                    "role": _role(qemu),
-                    "blocklisted": _blocklisted(image, qemu, seen, attributed),
-                }
-            )
-    listed = seen.image(image)
+    on_it = [
+        {
+            "host": qemu.host,
+            "pid": qemu.pid,
+            "uid": qemu.uid,
+            "epoch": qemu.epoch,
+            "state": qemu.state,
+            "role": _role(qemu),
+            "blocklisted": None if seen is None else _blocklisted(image, qemu, seen, attributed),
+        }
+        for qemu in qemus
+        if image in qemu.images
+    ]
+    listed = None if seen is None else seen.image(image)
     return {
         "image": image,
-        "active": sum(r["role"] == "active" and not r["blocklisted"] for r in rows),
-        "qemus": rows,
-        "watchers": [{"address": address} for address in listed.watchers],
-        "lockers": listed.lockers,
+        "active": None if seen is None else _active(on_it),
+        "qemus": on_it,
+        "watchers": None if listed is None else [{"address": a} for a in listed.watchers],
+        "lockers": None if listed is None else listed.lockers,
     }
+
+
+def _active(on_it: list[dict]) -> int:
+    return sum(row["role"] == "active" and not row["blocklisted"] for row in on_it)
 
 
 def _role(qemu: truth.Qemu) -> str:
@@ -78,7 +97,7 @@ def _role(qemu: truth.Qemu) -> str:
 
 
 def _blocklisted(
-    image: str, qemu: truth.Qemu, seen: _Ceph, attributed: dict[str, list[int]]
+    image: str, qemu: truth.Qemu, seen: Seen, attributed: dict[str, list[int]]
 ) -> bool:
     """By its host's address, or by the nonce of every client it was ever seen to have there."""
     if qemu.host is None:
@@ -97,20 +116,40 @@ def _blocklisted(
 # what was once seen is remembered for as long as the process lives.
 
 
-def _attribute(lab: Lab, qemus: list[truth.Qemu], seen: _Ceph) -> dict[str, list[int]]:
+def _attribute(lab: Lab, qemus: list[truth.Qemu], seen: Seen) -> dict[str, list[int]]:
     """(process, image) -> nonces of the clients with which it was seen to have the image open."""
-    path = lab.folder / "clients.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    now: dict[str, list[int]] = {}
-    for qemu in qemus:
-        for image in qemu.images:
-            key = _memory_key(qemu, image)
-            fresh = _nonces_in(qemu, seen.image(image)) if qemu.host else set()
-            now[key] = sorted(fresh | set(known.get(key, [])))
-    scratch = path.with_suffix(f".{os.getpid()}")
-    scratch.write_text(json.dumps(now))
-    os.replace(scratch, path)
+    fresh = {
+        _memory_key(qemu, image): _nonces_in(qemu, seen.image(image)) if qemu.host else set()
+        for qemu in qemus
+        for image in qemu.images
+    }
+    return remember(lab.folder / "clients.json", fresh)
+
+
+def remember(path: Path, fresh: dict[str, set[int]]) -> dict[str, list[int]]:
+    """Add FRESH to what PATH keeps of processes that still live, and return all of it.
+
+    Under a lock, and by what is in the file then: another `writers` may have seen, meanwhile, what
+    this one did not.
+    """
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = json.loads(path.read_text()) if path.exists() else {}
+        kept = {key: set(nonces) for key, nonces in known.items() if _lives(key)}
+        now = {k: sorted(kept.get(k, set()) | fresh.get(k, set())) for k in kept.keys() | fresh}
+        scratch = path.with_suffix(".new")
+        scratch.write_text(json.dumps(now))
+        os.replace(scratch, path)
     return now
+
+
+def _lives(key: str) -> bool:
+    process, _, start = key.partition(" ")[0].partition("@")
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[19] == start
 
 
 def _memory_key(qemu: truth.Qemu, image: str) -> str:

@@ -32,6 +32,9 @@ class FakeStorage:
         self.keys: dict[str, str] = {}
         self.images = self.fence = self.hearts = self
 
+    def open_hearts(self) -> "FakeHearts":
+        return FakeHearts(self)
+
     def learn(self, pool: Pool, key: str) -> None:
         self.keys[pool.name] = key
 
@@ -155,6 +158,16 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Refused(Reason.SOURCE_UNREADABLE, f"{path}: {error.strerror}") from error
+
+
+class FakeHearts:
+    """The hearts for another thread: files belong to no loop."""
+
+    def __init__(self, storage: FakeStorage) -> None:
+        self.read, self.prove_write = storage.read, storage.prove_write
+
+    async def close(self) -> None:
+        pass
 
 
 class Silence:

@@ -8,11 +8,15 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import yaml
 from labtool import LabTool, eventually
+from window import Window
+
+from labkit.errors import LabError
 
 NAMESPACE = "customer-f"
 STANDING = {"gold": 900, "silver": 500, "bronze": 100}
@@ -62,11 +66,20 @@ def manifest(name: str, *, prefer: Sequence[str] = (), priority: int = 100) -> d
     }
 
 
+def standing(name: str) -> dict[str, Any]:
+    """One of STANDING, that would like a host without another of them."""
+    document = manifest(name, priority=STANDING[name])
+    apart = {"group": "standing", "topologyKey": "respawn.dev/host", "mode": "Preferred"}
+    document["spec"]["placement"]["antiAffinity"] = [apart]
+    return document
+
+
 class Fleet:
     """The lab's servers of this suite, its hosts and its operators."""
 
     def __init__(self, lab: LabTool) -> None:
         self.lab = lab
+        self.window = Window(lab.name)
         self._pings = ThreadPoolExecutor(4)
 
     # Making and unmaking.
@@ -98,23 +111,28 @@ class Fleet:
             self.delete(*names)
 
     def stand(self) -> None:
-        """See that the standing servers are there, Ready and writing."""
-        missing = set(STANDING) - set(self.servers())
-        if missing:
-            self.apply(*(manifest(n, priority=STANDING[n]) for n in sorted(missing)))
-        for name in STANDING:
+        """See that the standing servers are there, Ready and writing, each on its own host."""
+        self._await_standing(*STANDING)
+        hosts = [self.node_of(name) for name in STANDING]
+        crowded = [name for nth, name in enumerate(STANDING) if hosts[nth] in hosts[:nth]]
+        if crowded:
+            self.delete(*crowded)
+            self._await_standing(*crowded)
+
+    def _await_standing(self, *names: str) -> None:
+        self.apply(*(standing(name) for name in names))
+        for name in names:
             self.await_ready(name)
+        for name in names:
             self.await_writing(name)
 
     # Servers.
 
     def servers(self) -> dict[str, dict[str, Any]]:
-        text = self.lab.kubectl("get", "vs", "-n", NAMESPACE, "-o", "json")
-        return {item["metadata"]["name"]: item for item in json.loads(text)["items"]}
+        return {item["metadata"]["name"]: item for item in self.window.servers(NAMESPACE)}
 
     def get(self, name: str) -> dict[str, Any]:
-        words = ("get", "vs", "-n", NAMESPACE, name, "-o", "json")
-        return dict(json.loads(self.lab.kubectl(*words)))
+        return self.window.server(NAMESPACE, name)
 
     def status(self, name: str) -> dict[str, Any]:
         return dict(self.get(name).get("status", {}))
@@ -127,16 +145,20 @@ class Fleet:
         return str(self.domains()[name]["host"])
 
     def guest(self, name: str) -> dict[str, Any]:
-        return self.lab.guest(f"{NAMESPACE}/{name}")
+        return self.window.guest(f"{NAMESPACE}/{name}")
 
     def boots(self, name: str) -> int:
         return len(self.guest(name)["boots"])
+
+    def qemus(self) -> list[dict[str, Any]]:
+        """Every QEMU of the lab, stale ones too."""
+        return self.window.domains()
 
     def domains(self) -> dict[str, dict[str, Any]]:
         """The domains of all servers, by name; two of one server fail."""
         uids = {server["metadata"]["uid"]: name for name, server in self.servers().items()}
         found: dict[str, dict[str, Any]] = {}
-        for domain in self.lab.domains():
+        for domain in self.qemus():
             name = uids.get(domain["uid"])
             if name is not None:
                 assert name not in found, f"two domains: {found} and {domain}"
@@ -193,26 +215,31 @@ class Fleet:
             assert len(found["boots"]) == boots, found["boots"]
         return found
 
-    def answering(self, name: str, duration: int) -> Future[float]:
-        """For how many of `duration` seconds, from now, its guest answers pings."""
+    def answering(self, name: str, duration: int) -> Future[datetime]:
+        """Until when its guest answers pings, if it stops to within `duration` seconds from now."""
+        ping = self.window.pinger(f"{NAMESPACE}/{name}")
+        begun = threading.Event()
 
-        def ping() -> float:
-            words = ("ping", f"{NAMESPACE}/{name}", "--seconds", str(duration))
-            found = self.lab.json(*words)
-            return float(found["sent"] - found["lost"]) * duration / found["sent"]
+        def last_answer() -> datetime:
+            start = now()
+            begun.set()
+            found = ping(duration)
+            answered = found["sent"] - found["lost"]
+            return start + timedelta(seconds=answered * duration / found["sent"])
 
-        return self._pings.submit(ping)
+        future = self._pings.submit(last_answer)
+        begun.wait()
+        return future
 
     # Hosts.
 
     def node(self, name: str) -> dict[str, Any]:
         """Its status."""
-        text = self.lab.kubectl("get", "nodes.respawn.dev", name, "-o", "json")
-        return dict(json.loads(text).get("status", {}))
+        return self.nodes()[name]
 
     def nodes(self) -> dict[str, dict[str, Any]]:
-        text = self.lab.kubectl("get", "nodes.respawn.dev", "-o", "json")
-        return {item["metadata"]["name"]: item["status"] for item in json.loads(text)["items"]}
+        """The status of every host."""
+        return {item["metadata"]["name"]: item.get("status", {}) for item in self.window.nodes()}
 
     def await_reason(self, host: str, reason: str, timeout: float = 30) -> None:
         """Until the node is not Ready for that reason."""
@@ -250,11 +277,7 @@ class Fleet:
 
     def leader(self) -> str:
         """The index of the leader, empty if there is none."""
-        said = self.lab("operator", "leader").strip()
-        return said if said.isdigit() else ""
-
-    def standby(self) -> str:
-        return {"1": "2", "2": "1"}[self.leader()]
+        return self.window.leader()
 
     def await_other_leader(self, than: str, timeout: float = 20) -> str:
         return eventually(
@@ -263,19 +286,48 @@ class Fleet:
             timeout=timeout,
         )
 
-    def arm(self, order: str, step: str) -> str:
-        """Let one lead that will crash, or freeze, after that step; the other one stands by."""
+    def arm(self, order: str, step: str, then: str | None = None) -> str:
+        """Let one lead that will crash, or freeze, after STEP; its index.
+
+        The other one stands by; it will crash after THEN, if that is given.
+        """
         leader = self.leader()
-        armed = {"1": "2", "2": "1"}[leader]
+        armed = self.other(leader)
         self.lab("operator", order, armed, step)
         self.lab("operator", "stop", leader)
-        self.lab("operator", "start", leader)
+        eventually(f"operator {armed} leads", lambda: self.leader() == armed)
+        if then is None:
+            self.lab("operator", "start", leader)
+        else:
+            self.lab("operator", order, leader, then)
+        self.await_standby(leader)
         return armed
+
+    def await_standby(self, index: str) -> None:
+        """Until that operator, newly started, has seen all that there is."""
+
+        def listed() -> bool:
+            log = self.window.lab.folder.logs / f"operator-{index}.log"
+            _, _, since = log.read_text().rpartition(f" operator operator-{index}/")
+            return " objects listed" in since
+
+        eventually(f"operator {index} stands by", listed)
+
+    def other(self, index: str) -> str:
+        """The operator that is not `index`."""
+        return {"1": "2", "2": "1"}[index]
 
     def crashes(self, index: str) -> int:
         """How often that operator ended at a crash point."""
-        lines = self.lab("logs", "supervisor").splitlines()
+        lines = (self.window.lab.folder.logs / "supervisor.log").read_text().splitlines()
         return sum(f" operator-{index}: " in line and line.endswith(" ended, 70") for line in lines)
+
+    def stands_still(self, index: str) -> bool:
+        """Whether that operator was stopped by a signal, its own perhaps."""
+        lab = self.window.lab
+        pid = lab.supervisor.services()[f"operator-{index}"]["pid"]
+        stat = Path(f"/proc/{lab.pid}/root/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
 
     # The positive control.
 
@@ -297,23 +349,28 @@ def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
 class Watch:
     """Asks who may write, all the time; more than one active is the violation."""
 
-    def __init__(self, lab: LabTool) -> None:
-        self._lab = lab
+    def __init__(self, lab: LabTool, period: float) -> None:
+        self._window, self._period = Window(lab.name), period
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.looks = 0
+        self.looked_to_the_end = False
         self.violations: list[dict[str, Any]] = []
         self.failures: list[str] = []
 
     def _run(self) -> None:
-        while not self._over.wait(0.2):
+        while not self._over.wait(self._period):
             try:
-                images = self._lab.json("writers")["images"]
-            except (AssertionError, ValueError) as error:
+                images = self._window.writers()
+            except LabError as error:
                 self.failures.append(str(error))
+                continue
+            if any(row["active"] is None for row in images):
+                self.failures.append("Ceph did not answer")
                 continue
             self.looks += 1
             self.violations += [row for row in images if row["active"] > 1]
+        self.looked_to_the_end = True
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -325,15 +382,16 @@ class Watch:
 
     def check(self) -> None:
         """It looked all the time, and saw no second writer."""
+        assert self.looked_to_the_end, "the look at the writers broke off"
         assert self.looks > 0, f"writers never answered: {self.failures[-3:]}"
         assert not self.failures, f"writers did not answer: {self.failures}"
         assert self.violations == [], self.violations
 
 
 @contextmanager
-def one_writer(lab: LabTool) -> Iterator[Watch]:
-    """All that happens in here happens under the eyes of a Watch."""
-    watch = Watch(lab)
+def one_writer(lab: LabTool, period: float = 0.2) -> Iterator[Watch]:
+    """All that happens in here happens under the eyes of a Watch, with that long between looks."""
+    watch = Watch(lab, period)
     with watch:
         yield watch
     watch.check()

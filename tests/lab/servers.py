@@ -21,9 +21,9 @@ class Desk(Fleet):
         return document
 
     def guest_server(self, name: str, **spec: Any) -> dict[str, Any]:
-        """A server that boots the lab's guest."""
+        """A server that boots the lab's guest; one that is still booting is soon deleted."""
         document = manifest(name)
-        document["spec"] |= spec
+        document["spec"] |= {"shutdownGracePeriod": "1s", **spec}
         return document
 
     def change(self, name: str, **spec: Any) -> None:

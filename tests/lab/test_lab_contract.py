@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labtool import LabTool, running
+from labtool import ROOT, LabTool, eventually, running
+
+from labkit.supervise import init_pid
 
 pytestmark = pytest.mark.lab
 
@@ -57,6 +59,9 @@ def init(lab: LabTool) -> int:
         ["ceph", "stop", "osd.9"],
         ["api", "kill"],
         ["logs", "nothing"],
+        ["operator", "kill", "²"],
+        ["status", "--name", ""],
+        ["guest", "a/--help"],
         ["guest", "noslash"],
         ["guest", "nobody/nothing"],
         ["ping", "a/b", "--seconds", "soon"],
@@ -115,6 +120,11 @@ def test_env_and_kubectl_reach_the_api_server(lab: LabTool) -> None:
     assert lab.kubectl("auth", "can-i", "*", "*").strip() == "yes"
 
 
+def test_logs_bear_the_names_of_orders_and_no_word_of_exec_is_dropped(lab: LabTool) -> None:
+    assert "monmap" in lab("logs", "mon.a") and lab("logs", "api")
+    assert lab("host", "exec", "host-1", "echo", "--", "-l").split() == ["-l"]
+
+
 def test_a_cut_plane_swallows_packets_and_the_others_do_not(lab: LabTool) -> None:
     lab("host", "cut", "host-1", "storage")
     assert not answers(lab, "198.51.100.11")
@@ -170,8 +180,32 @@ def test_a_frozen_host_still_answers_pings_and_does_nothing_else(lab: LabTool) -
     assert answers(lab, "192.0.2.11")
     assert lab.json("status")["hosts"][0]["power"] == "frozen"
     assert lab.run("libvirtd", "kill", "host-1").returncode == 2
+    assert lab.run("host", "power-on", "host-1").returncode == 2
+    lab("host", "thaw", "host-1")
     lab("host", "thaw", "host-1")
     assert lab.on("host-1", "virsh", "-q", "uri").strip() == "qemu:///system"
+
+
+def test_a_command_that_runs_on_a_host_is_frozen_with_it_and_dies_with_it(lab: LabTool) -> None:
+    said = "echo begun; read word; echo $word"
+    words = [str(ROOT / "hack/lab"), "--name", lab.name, "host", "exec", "host-1", "--"]
+
+    def begin() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        begun = subprocess.Popen([*words, "sh", "-c", said], stdin=pipe, stdout=pipe, text=True)
+        assert begun.stdout and begun.stdout.readline() == "begun\n"
+        lab("host", "freeze", "host-1")
+        return begun
+
+    thawed = begin()
+    lab("host", "thaw", "host-1")
+    assert thawed.communicate("more\n", timeout=20) == ("more\n", None)
+
+    lost = begin()
+    lab("host", "power-off", "host-1")
+    assert lost.communicate("more\n", timeout=20) == ("", None)
+    assert lost.returncode != 0
+    lab("host", "power-on", "host-1")
 
 
 def test_a_killed_service_comes_back_and_a_stopped_one_does_not(lab: LabTool) -> None:
@@ -185,8 +219,11 @@ def test_a_killed_service_comes_back_and_a_stopped_one_does_not(lab: LabTool) ->
     assert lab.json("status")["hosts"][0]["libvirtd"] == "stopped"
     assert lab.run("libvirtd", "kill", "host-1").returncode == 2
     lab("libvirtd", "start", "host-1")
-    lab("libvirtd", "freeze", "host-1")
+    lab("libvirtd", "kill", "host-1")
+    lab("libvirtd", "freeze", "host-1")  # the one that comes back
     assert lab.json("status")["hosts"][0]["libvirtd"] == "frozen"
+    done = lab.run("libvirtd", "start", "host-1")
+    assert done.returncode == 2 and "frozen: thaw it" in done.stderr
     lab("libvirtd", "thaw", "host-1")
     assert lab.json("status")["hosts"][0]["libvirtd"] == "running"
 
@@ -196,9 +233,11 @@ def test_api_and_ceph_go_and_come(lab: LabTool) -> None:
     assert lab.json("status")["api"] == "stopped"
     lab("api", "start")
     lab("api", "freeze")
-    assert lab.json("status")["api"] == "frozen"
+    status = lab.json("status")
+    assert (status["api"], status["operators"][0]["leader"]) == ("frozen", None)
     lab("api", "thaw")
     assert lab.json("status")["api"] == "running"
+    assert lab.json("operator", "leader") == {"leader": None, "known": True}
     lab("ceph", "stop", "osd.2")
     assert lab.json("status")["ceph"][4]["state"] == "stopped"
     lab("ceph", "start", "all")
@@ -226,12 +265,45 @@ def test_libvirt_speaks_tls_and_only_to_whom_it_knows(lab: LabTool) -> None:
     assert plain.returncode != 0
 
 
-def test_a_host_is_added_and_removed(lab: LabTool) -> None:
+def test_a_host_is_added_and_removed_while_its_switch_is_cut(lab: LabTool) -> None:
+    lab("switch", "cut", "storage")
     lab("host", "add", "host-5")
-    assert answers(lab, "192.0.2.15")
+    lab("host", "add", "host-5")
+    assert answers(lab, "192.0.2.15") and not answers(lab, "198.51.100.15")
+    lab("host", "cut", "host-5", "management")
     lab("host", "remove", "host-5")
     assert [h["name"] for h in lab.json("status")["hosts"]] == ["host-1", "host-2"]
+    lab("switch", "heal", "storage")
+    lab("host", "add", "host-5")  # with new cables
+    assert answers(lab, "192.0.2.15") and answers(lab, "198.51.100.15")
+    lab("host", "remove", "host-5")
     assert not answers(lab, "192.0.2.15")
+
+
+def test_a_boot_that_is_broken_off_is_brought_to_its_end(lab: LabTool) -> None:
+    lab("host", "power-off", "host-2")
+    words = ["hack/lab", "host", "power-on", "host-2", "--name", lab.name]
+    order = subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True)
+    socket = Path("/var/lib/respawn-lab") / lab.name / "hosts/host-2/init.sock"
+    eventually("host-2 has a PID 1", lambda: init_pid(socket), period=0.001)
+    os.killpg(order.pid, 9)
+    assert order.wait() == -9
+    lab("host", "power-on", "host-2")
+    assert lab.json("status")["hosts"][1]["libvirtd"] == "running"
+    assert answers(lab, "192.0.2.12") and answers(lab, "198.51.100.12")
+    assert "ten0" in lab.on("host-2", "ls", "/sys/class/net/tenant/brif")
+
+
+def test_two_orders_at_once_are_carried_out_one_after_the_other(lab: LabTool) -> None:
+    words = ["hack/lab", "--name", lab.name, "host"]
+    both = [
+        subprocess.Popen([*words, verb, "host-2"], stderr=subprocess.PIPE, text=True)
+        for verb in ("power-cycle", "power-cycle")
+    ]
+    said = [order.communicate(timeout=90)[1] for order in both]
+    assert [order.returncode for order in both] == [0, 0], said
+    assert lab.json("status")["hosts"][1]["power"] == "on"
+    assert lab.on("host-2", "virsh", "-q", "uri").strip() == "qemu:///system"
 
 
 def test_up_repairs_what_is_broken(lab: LabTool) -> None:
@@ -249,19 +321,51 @@ def test_up_repairs_what_is_broken(lab: LabTool) -> None:
     assert {c["state"] for c in status["ceph"]} == {"running"}
 
 
-def test_up_after_a_crash_and_down_leave_nothing_of_a_lab() -> None:
-    lab = LabTool("crash")
-    options = ("--hosts", "1", "--operators", "1", "--bare")
+def test_a_second_lab_crashes_comes_back_as_it_was_and_leaves_nothing(lab: LabTool) -> None:
+    machine = links()
+    second = LabTool("crash")
     try:
-        lab("up", *options)
-        os.kill(init(lab), 9)
-        assert lab.run("status").returncode == 2
-        lab("up", *options)
+        second("up", "--hosts", "1", "--operators", "1", "--bare")
+        os.kill(init(second), 9)
+        assert second.run("status").returncode == 2
+        assert second("logs", "api")  # what a crash left tells why
+        second("up")
+        status = second.json("status")
+        assert status["api"] == "running"
+        assert (len(status["hosts"]), len(status["operators"])) == (1, 1)
         assert lab.json("status")["api"] == "running"
+        assert answers(lab, "192.0.2.12") and not answers(second, "192.0.2.12")
+        spaces = namespaces_of(second)
+        assert len(spaces) >= 8  # the lab's and the host's, of several kinds
     finally:
-        lab("down")
+        second("down")
     assert traces("crash") == []
-    lab("down")
+    assert spaces & all_namespaces() == set()
+    assert links() == machine
+    second("down")
+
+
+def links() -> set[str]:
+    """Devices of the machine's own network namespace."""
+    return set(os.listdir("/sys/class/net"))
+
+
+def namespaces_of(lab: LabTool) -> set[str]:
+    """Every namespace of the lab's PID 1 and of its hosts' that is not the machine's own."""
+    sockets = (Path("/var/lib/respawn-lab") / lab.name).glob("**/init.sock")
+    pids = [pid for socket in sockets if (pid := init_pid(socket)) is not None]
+    return {n for pid in pids for n in _namespaces(str(pid))} - _namespaces("self")
+
+
+def all_namespaces() -> set[str]:
+    return {n for e in os.listdir("/proc") if e.isdigit() for n in _namespaces(e)}
+
+
+def _namespaces(process: str) -> set[str]:
+    try:
+        return {os.readlink(path) for path in Path(f"/proc/{process}/ns").iterdir()}
+    except OSError:
+        return set()  # it has ended
 
 
 def test_an_interrupted_up_cleans_up_and_says_130() -> None:
@@ -273,6 +377,8 @@ def test_an_interrupted_up_cleans_up_and_says_130() -> None:
     for line in process.stderr:
         if "Ceph" in line:
             break
+    done = LabTool("interrupted").run("status")
+    assert done.returncode == 2 and "is being brought up" in done.stderr
     os.killpg(process.pid, 2)
     process.stderr.read()
     assert process.wait(30) == 130

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
-from byhand import ByHand, allow_ceph
+from byhand import CLIENT, ByHand, allow_ceph
 from labtool import LabTool, eventually, running
 
 pytestmark = pytest.mark.lab
@@ -162,6 +163,60 @@ def test_the_console_survives_a_power_off(lab: LabTool) -> None:
     eventually("it boots again", lambda: len(lab.guest(server.full_name)["boots"]) == 2)
     proof = lab.guest(server.full_name)
     assert proof["lastSeq"] > last and proof["lost"] == [] and proof["foreign"] == []
+
+
+def test_what_is_frozen_or_stopped_hides_no_qemu_and_no_question_waits_for_it(
+    lab: LabTool,
+) -> None:
+    server = ByHand(lab, "silence", data=True)
+    server.start("host-1")
+    writes(lab, server, 5)
+    state = lambda: {d["uid"]: d["state"] for d in lab.domains()}[server.uid]  # noqa: E731
+    image = server.image("data")
+
+    lab("libvirtd", "freeze", "host-1")
+    assert state() == "running"
+    assert lab.writers(image)["active"] == 1
+    lab("libvirtd", "thaw", "host-1")
+
+    lab("api", "stop")
+    assert lab.guest(server.full_name)["lost"] == []
+    assert lab.run("guest", "byhand/nobody").returncode == 1  # who knows?
+    lab("api", "start")
+    assert lab.run("guest", "byhand/nobody").returncode == 2
+
+    lab("ceph", "freeze", "all")
+    row = lab.writers(image)
+    proof = lab.guest(server.full_name)
+    lab("ceph", "thaw", "all")
+    assert (row["active"], row["watchers"], row["lockers"]) == (None, None, None)
+    assert [(q["role"], q["blocklisted"]) for q in row["qemus"]] == [("active", None)]
+    assert len(proof["boots"]) == 1
+    assert (proof["lost"], proof["foreign"], proof["lastSeq"]) == (None, None, None)
+    assert lab.writers(image)["active"] == 1
+
+    lab("guest", "kill", server.full_name)
+    gone = lab.json("ping", server.full_name, "--seconds", "0.5")
+    assert gone["sent"] > 0 and gone["lost"] == gone["sent"] and gone["longestGapMs"] == 500
+
+
+def test_a_qemu_that_nobody_knows_is_told_and_counts(lab: LabTool) -> None:
+    server = ByHand(lab, "stranger")
+    nested = {"driver": "rbd", "pool": "vms", "image": server.image("root").split("/")[1]}
+    nested |= {"user": CLIENT, "conf": "/etc/ceph/ceph.conf", "key-secret": "key"}
+    key = lab.ceph("ceph", "auth", "print-key", f"client.{CLIENT}").strip()
+    pid = "/run/stranger.pid"
+    lab.on(
+        *("host-2", "qemu-system-x86_64", "-display", "none", "-daemonize", "-pidfile", pid),
+        *("-object", f"secret,id=key,format=base64,data={key}"),
+        *("-blockdev", json.dumps({"driver": "raw", "node-name": "n", "file": nested})),
+    )
+    (row,) = lab.writers(server.image("root"))["qemus"]
+    assert (row["host"], row["uid"], row["state"], row["role"]) == (
+        *("host-2", None, "running", "active"),
+    )
+    lab.on("host-2", "sh", "-c", f"kill -9 $(cat {pid})")
+    eventually("it is gone", lambda: not lab.writers(server.image("root"))["qemus"])
 
 
 def qemus(lab: LabTool, server: ByHand) -> list[int]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -106,34 +104,35 @@ def autostart_refused(desk: Desk, host: str) -> str:
     return next((line for line in log.splitlines() if "autostart" in line.lower()), "")
 
 
+# Times and counts are taken on the host itself: the lab's own command takes longer than the hook.
+START_BY_HAND = r"""
+now() { echo $(($(date +%s%N) / 1000000)); }
+hooks() { ps -eo args | grep -c '[h]ooks/qemu'; }
+cat > /tmp/by-hand.xml
+begun=$(now)
+virsh create /tmp/by-hand.xml 2>&1 &
+until [ "$(hooks)" -gt 0 ] || [ "$(now)" -gt $((begun + 30000)) ]; do sleep 0.05; done
+virsh nodeinfo > /dev/null && echo "served $(hooks)"
+wait
+echo "took $(($(now) - begun))"
+virsh list --all > /dev/null && echo "left $(hooks)"
+"""
+
+
 def test_a_frozen_agent_costs_three_seconds_and_no_libvirtd(stranger: Stranger) -> None:
     host, lab = stranger.elsewhere, stranger.desk.lab
     lab("agent", "freeze", host)
     try:
-        inside = ("sh", "-c", "begun=$(date +%s%N); virsh create /dev/stdin; "
-                  "echo took $((($(date +%s%N) - begun) / 1000000))")  # fmt: skip
-        done = lab.run("host", "exec", host, "--", *inside, stdin=stranger.xml)
-        assert "its agent cannot be asked" in done.stderr, done.stderr
-        took = int(done.stdout.split("took")[-1])
-        assert 2500 <= took <= 4500, f"{took} ms: 2.8 s, and virsh itself"
-        asking = threading.Thread(
-            target=stranger.virsh, args=(host, "create", "/dev/stdin"), kwargs={"xml": stranger.xml}
-        )
-        asking.start()
-        eventually("the hook is asked", lambda: hooks(lab, host), period=0.05)
-        begun = time.monotonic()
-        assert stranger.virsh(host, "nodeinfo").returncode == 0, "others are served meanwhile"
-        assert time.monotonic() - begun < 2.5
-        asking.join(30)
-        assert stranger.virsh(host, "list", "--all").returncode == 0
-        assert hooks(lab, host) == 0, "the hook leaves no child"
+        said = lab.on(host, "sh", "-c", START_BY_HAND, stdin=stranger.xml)
     finally:
         lab("agent", "thaw", host)
-
-
-def hooks(lab: LabTool, host: str) -> int:
-    """How many processes of the hook there are."""
-    return int(lab.on(host, "sh", "-c", "ps -eo args | grep -c '[h]ooks/qemu' || true"))
+    assert "its agent cannot be asked" in said
+    numbers = {
+        words[0]: int(words[1]) for line in said.splitlines() if len(words := line.split()) == 2
+    }
+    assert 2500 <= numbers["took"] <= 6000, "2.8 s, and what virsh and the hook need to start"
+    assert numbers["served"] >= 1, "others are served while the hook waits"
+    assert numbers["left"] == 0, "the hook leaves no child"
 
 
 def renewed(desk: Desk, host: str) -> str:
@@ -175,8 +174,7 @@ def test_nothing_of_respawn_stops_a_server(desk: Desk) -> None:
     lab("guest", "kill", f"{NAMESPACE}/stays")  # the positive control: somebody is in charge
     status = desk.await_epoch("stays", 2)
     assert status["node"] == host
-    desk.await_writing("stays", boots=2)
-    desk.check_disks("stays", boots=2)
+    desk.check_disks("stays")
 
 
 def pids_by_lab(desk: Desk) -> dict[str, int]:

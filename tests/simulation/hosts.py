@@ -188,6 +188,7 @@ class SimHost:
         return task.result()
 
     def _exit(self, gone: Exit) -> None:
+        """An event reaches whoever listens when it is told; nobody keeps it for later."""
         if self.agent is not None:
             self.agent.on_exit(gone)
 

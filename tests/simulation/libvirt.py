@@ -53,6 +53,10 @@ class FakeLibvirt:
         self.qemu_delay = 0.1
         self.on_exit: Callable[[Exit], None] = lambda gone: None
         self.on_change: Callable[[str], None] = lambda uid: None
+        self.word_delay = 0.0
+        """Seconds from the end of a domain to the event that tells how."""
+        self.written: dict[tuple[str, int], str] = {}
+        """libvirt's logs: what is unmistakable in them."""
         self.guest_ignores_acpi = False
         self.writes_in_flight = False
         self._pid = 1000
@@ -168,7 +172,14 @@ class FakeLibvirt:
         if domain is None:
             return
         self._drop(domain, reason, orderly=orderly)
-        self.on_exit(Exit(uid, domain.who.epoch, reason))
+        gone = Exit(uid, domain.who.epoch, reason)
+        if reason in (Reason.GUEST_SHUTDOWN, Reason.DESTROYED):
+            self.written[uid, gone.epoch] = reason
+        self.spawn(self._tell(gone, self.on_exit))
+
+    async def _tell(self, gone: Exit, listener: Callable[[Exit], None]) -> None:
+        await asyncio.sleep(self.word_delay)
+        listener(gone)
 
     def _drop(self, domain: Domain, why: str, *, orderly: bool = False) -> None:
         if self.domains.get(domain.who.uid) is domain:
@@ -203,6 +214,9 @@ class FakeLibvirt:
             if domain.who.pid is not None:
                 self._truth.kills(domain.instance)
                 self._drop(domain, "killed by the agent")
+                # libvirt takes it for a death, and may say so when the call is over.
+                died = Exit(who.uid, who.epoch, Reason.QEMU_DIED)
+                self.spawn(self._tell(died, self.on_exit))
                 return
             await asyncio.sleep(0.1)
         raise Unavailable("its QEMU is not up yet")
@@ -266,6 +280,9 @@ class HypervisorPort:
 
     async def resume(self, incarnation: Incarnation) -> None:
         await self._libvirt.call(self._who, "resume", lambda: self._libvirt.resume(incarnation))
+
+    async def recorded_ending(self, uid: str, epoch: int) -> str | None:
+        return self._libvirt.written.get((uid, epoch))
 
     async def details(self, look: Look) -> ServerReport | None:
         if look.domain is None or look.state is not DomainState.RUNNING:

@@ -32,6 +32,8 @@ class Mutation:
     """Invariants of which one must break (`truth`)."""
     replace: tuple[tuple[str, str, str], ...]
     """(file under operator/, old text, new text)."""
+    seed: int = 0
+    """The seed whose small delays lead the story through the interleaving in question."""
 
 
 def load() -> tuple[Mutation, ...]:
@@ -42,7 +44,9 @@ def load() -> tuple[Mutation, ...]:
 def _read(path: Path) -> Mutation:
     raw = tomllib.loads(path.read_text())
     hunks = tuple((r["file"], r["old"], r["new"]) for r in raw["replace"])
-    return Mutation(path.stem, raw["rule"], raw["story"], tuple(raw["breaks"]), hunks)
+    return Mutation(
+        path.stem, raw["rule"], raw["story"], tuple(raw["breaks"]), hunks, raw.get("seed", 0)
+    )
 
 
 def mutate(mutation: Mutation, source: Path) -> None:
@@ -56,7 +60,7 @@ def mutate(mutation: Mutation, source: Path) -> None:
         path.write_text(text.replace(old, new))
 
 
-def verdict(mutation: Mutation, *, seed: int = 0) -> str:
+def verdict(mutation: Mutation) -> str:
     """Play its story against the mutated copy: the broken invariant, or what else happened."""
     with tempfile.TemporaryDirectory() as place:
         source = Path(place)
@@ -67,7 +71,7 @@ def verdict(mutation: Mutation, *, seed: int = 0) -> str:
         mutate(mutation, source)
         played = subprocess.run(
             [sys.executable, "-m", "tests.simulation", "--scenario", mutation.story,
-             "--seed", str(seed)],
+             "--seed", str(mutation.seed)],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip

@@ -79,7 +79,7 @@ class Agent:
 
     def on_exit(self, gone: Exit) -> None:
         """libvirt says that an incarnation has ended, and how."""
-        self.state.exits[gone.uid] = gone
+        self.hands.heard(gone)
         self.wake(gone.uid)
 
     def on_change(self, uid: str) -> None:

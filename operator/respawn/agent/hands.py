@@ -1,6 +1,7 @@
 """Carries out the agent's steps on the local libvirt. Each reads the API afresh first."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -30,6 +31,10 @@ from respawn.ports.cluster import ServerReads
 from respawn.ports.errors import Conflict, NotFound, Refused
 from respawn.ports.hypervisor import DomainOrder, Host, Hypervisor
 
+WORD = 1.0
+"""Seconds after a domain is gone in which libvirt may still tell how it ended: its event comes by
+another connection than the look that misses the domain."""
+
 
 class Hands:
     """One method per step; every one raises the port errors."""
@@ -40,6 +45,7 @@ class Hands:
     ) -> None:  # fmt: skip
         self._state, self._cluster, self._hypervisor = state, cluster, hypervisor
         self._host, self._locks, self._clock, self._pools = host, locks, clock, pools
+        self._words: defaultdict[tuple[str, int], asyncio.Event] = defaultdict(asyncio.Event)
 
     async def do(self, step: AgentStep) -> None:
         """Carry out `step`, and look at its server again."""
@@ -59,16 +65,23 @@ class Hands:
         await self.look(step.uid)
 
     async def look(self, uid: str) -> Look:
-        """A fresh look, remembered; a domain that is gone without a word has vanished."""
-        before = self._state.looks.get(uid)
+        """A fresh look, remembered, once it is known how the domain ended if it is gone."""
         look = await self._look(uid)
+        if look.absent:
+            await self._learn_ending(uid)
         self._state.looks[uid] = look
         details = await self._hypervisor.details(look)
         if details is not None:
             self._state.details[uid] = details
-        if before is not None and before.domain is not None and look.absent:
-            self._note_exit(before.domain)
         return look
+
+    def heard(self, gone: Exit) -> None:
+        """How an incarnation has ended. What was known of it already stands."""
+        known = self._state.exits.get(gone.uid)
+        unsaid = (gone.epoch, Reason.VANISHED)
+        if known is None or known.epoch < gone.epoch or (known.epoch, known.reason) == unsaid:
+            self._state.exits[gone.uid] = gone
+        self._words.pop((gone.uid, gone.epoch), asyncio.Event()).set()
 
     async def identify(self, look: Look) -> None:
         """Whose domain is it, if no watch has told? A server of another host may have left one."""
@@ -84,10 +97,20 @@ class Hands:
         # safety: R3, a domain in *any* state is present: it is listed before its hook is asked.
         return await self._hypervisor.look(uid)
 
-    def _note_exit(self, gone: Incarnation) -> None:
-        known = self._state.exits.get(gone.uid)
-        if known is None or known.epoch != gone.epoch:
-            self._state.exits[gone.uid] = Exit(gone.uid, gone.epoch, Reason.VANISHED)
+    async def _learn_ending(self, uid: str) -> None:
+        """libvirt's event, or else what it wrote down, or else nobody saw how.
+
+        The reason decides whether the server is started again, so a guess costs a user something.
+        """
+        epoch = carry_out.untold(self._state.view(), uid)
+        if epoch is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WORD):
+                await self._words[uid, epoch].wait()
+        if carry_out.untold(self._state.view(), uid) == epoch:
+            reason = await self._hypervisor.recorded_ending(uid, epoch)
+            self.heard(Exit(uid, epoch, reason or Reason.VANISHED))
 
     # Start.
 
@@ -153,21 +176,28 @@ class Hands:
         """
         async with self._locks.of(uid):
             look = await self._look(uid)
-            if look.domain is None or not await self._may_kill(look.domain):
+            if look.domain is None:
+                return False
+            if await self._is_host_fenced():
+                # Said before it is done: libvirt's word of our own kill comes after.
+                self.heard(Exit(uid, look.domain.epoch, Reason.HOST_FENCED))
+            elif not await self._may_kill(look.domain):
                 return False
             # safety: this incarnation and no other; a start of the next one is refused as long as
             # the lock is held.
             await self._hypervisor.kill(look.domain)
             return True
 
-    async def _may_kill(self, domain: Incarnation) -> bool:
+    async def _is_host_fenced(self) -> bool:
+        """Whether a fresh read says that whatever runs here is poisoned."""
         if await self._is_banned():
             return True
         node = await self._cluster.get_node(self._state.me.node)
         self._state.put_node(node)
         # safety: S4, on a fenced host nothing may survive, Placed here or not.
-        if _fenced_now(node, self._state.me.boot_id):
-            return True
+        return _fenced_now(node, self._state.me.boot_id)
+
+    async def _may_kill(self, domain: Incarnation) -> bool:
         try:
             fresh = await self._cluster.get_server(domain.namespace, domain.name)
         except NotFound:

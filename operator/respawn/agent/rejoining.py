@@ -7,8 +7,6 @@ from respawn.agent.hands import Hands
 from respawn.agent.ports import RETRY, AgentPorts
 from respawn.agent.state import AgentState
 from respawn.decide.agent import rejoin
-from respawn.model.conditions import Reason
-from respawn.model.host import Exit
 from respawn.ports.errors import Conflict, PortError
 
 
@@ -43,10 +41,7 @@ class Rejoining:
         for look in await self.ports.hypervisor.scan():
             self.state.looks[look.uid] = look
         for uid in rejoin.must_kill(self.state.view()):
-            if await self.hands.kill(uid):
-                look = self.state.looks[uid]
-                if look.domain is not None:
-                    self.state.exits[uid] = Exit(uid, look.domain.epoch, Reason.HOST_FENCED)
+            await self.hands.kill(uid)
             await self.hands.look(uid)
         present = tuple(look.uid for look in await self.ports.hypervisor.scan() if not look.absent)
         if not rejoin.is_clean(present, await self.ports.host.pool_processes()):

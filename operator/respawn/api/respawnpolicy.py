@@ -155,7 +155,9 @@ class RespawnPolicyStatus(Status):
         description="Timings of earlier generations that hosts may still obey: such a host is "
         "judged by the slower of the two.",
     )
-    conditions: Conditions = Field(default_factory=list, description="Accepted, FailoverHeld.")
+    conditions: Conditions = Field(
+        default_factory=list, description="Ready, Accepted, FailoverHeld."
+    )
 
 
 class RespawnPolicy(Resource):

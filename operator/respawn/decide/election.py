@@ -35,6 +35,17 @@ class Seen:
         return Seen(token, holder, at)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether this process leads; replaced whole, so that any thread may read it at any moment."""
+
+    leader: bool = False
+    until: float = 0.0
+    """Monotonic moment after which leadership may no longer be assumed."""
+    renewed_at: float | None = None
+    """Begin of the last renewal that came back."""
+
+
 def may_take(seen: Seen, me: str, terms: Terms, now: float) -> bool:
     """Whether this process may write itself into the Lease."""
     if seen.holder in (HOLDER_NONE, me):

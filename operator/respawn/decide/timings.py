@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from respawn.decide import grounds
-from respawn.decide.kstatus import tells_more
+from respawn.decide.kstatus import kstatus, tells_more
 from respawn.model.base import Now
 from respawn.model.conditions import Condition, Reason, Type, merged
 from respawn.model.node import Node
@@ -36,7 +36,7 @@ def enforced(world: World, told: Policy, leader_lease: float, now: Now) -> Polic
     """The policy in force, as read (`told`), with the status it should have; None: it has it."""
     policy = world.policy
     rows = (
-        Condition(Type.ACCEPTED, "True", Reason.ENFORCED, "", policy.generation),
+        *_standing(True, Reason.ENFORCED, "", policy.generation),
         _held(world, now),
     )
     wanted = replace(
@@ -57,13 +57,27 @@ def refused(policy: Policy, wall: datetime) -> Policy | None:
         "at least 2 x leaseRenew and 4 x heartbeat, and fenceAfter later than pauseAfter"
     )
     reason = Reason.TIMINGS_UNSAFE
-    row = Condition(Type.ACCEPTED, "False", reason, message, policy.generation)
-    if policy.observed_generation == policy.generation and not tells_more(
-        policy.conditions, (row,)
-    ):
+    rows = _standing(False, reason, message, policy.generation)
+    if policy.observed_generation == policy.generation and not tells_more(policy.conditions, rows):
         return None
-    told = merged(policy.conditions, (row,), wall)
+    told = merged(policy.conditions, rows, wall)
     return replace(policy, observed_generation=policy.generation, conditions=told)
+
+
+def _standing(
+    accepted: bool, reason: Reason, message: str, generation: int
+) -> tuple[Condition, ...]:
+    """Accepted, and the same as every kind says it: only its user can mend a refused policy."""
+    return (
+        Condition(Type.ACCEPTED, "True" if accepted else "False", reason, message, generation),
+        *kstatus(
+            ready=accepted,
+            stalled=not accepted,
+            reason=reason,
+            message=message,
+            generation=generation,
+        ),
+    )
 
 
 def _held(world: World, now: Now) -> Condition:

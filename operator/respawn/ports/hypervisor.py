@@ -62,6 +62,13 @@ class Hypervisor(Protocol):
         """Let it run on, and take the mark off."""
         ...
 
+    async def recorded_ending(self, uid: str, epoch: int) -> str | None:
+        """How libvirt wrote down that it ended, for when nobody listened: a Reason.
+
+        None: nothing is written, or what is written has more than one meaning. Raises nothing.
+        """
+        ...
+
     async def details(self, look: Look) -> ServerReport | None:
         """Addresses, readiness and start time of a running one, for the report."""
         ...

@@ -26,20 +26,22 @@ class CephSide:
     def __init__(self, me: str) -> None:
         self._me = me
         self._known: dict[str, tuple[Pool, str]] = {}
+        """Replaced whole: it is read in other threads too."""
+        self._opened: tuple[_Hearts, ...] = ()
         self.images = CephImages(self._where)
-        self.hearts = _Hearts(self)
+        self.hearts = self.open_hearts()
         self.fence = CephFence(self._where, self._own)
 
     # What is known.
 
     def learn(self, pool: Pool, key: str) -> None:
         """A pool, and its client's key."""
-        self._known[pool.name] = (pool, key)
+        self._known = {**self._known, pool.name: (pool, key)}
 
     def forget(self, name: str) -> None:
         """That pool is no more. The last one stays known: its disks are still there."""
-        if len(self._known) > 1:
-            self._known.pop(name, None)
+        others = {n: known for n, known in self._known.items() if n != name}
+        self._known = others or self._known
 
     def first(self) -> tuple[Pool, str]:
         """The pool that gives the way, and its key. Raises Unavailable."""
@@ -52,7 +54,13 @@ class CephSide:
         return Access(pool.client, fsid=pool.fsid, monitors=pool.monitors, key=key)
 
     def _own(self) -> frozenset[str]:
-        return self.images.addresses | self.hearts.addresses
+        return self.images.addresses.union(*(hearts.addresses for hearts in self._opened))
+
+    def open_hearts(self) -> "_Hearts":
+        """Hearts with connections of their own, for the event loop that asks; it closes them."""
+        hearts = _Hearts(self)
+        self._opened = (*(h for h in self._opened if h.addresses or not h.closed), hearts)
+        return hearts
 
     def hearts_of(self, pool: str) -> CephHearts:
         """The hearts in the pool with that name in Ceph."""
@@ -91,6 +99,7 @@ class _Hearts:
         self._pool = ""
         self._hearts: CephHearts | None = None
         self._closing: set[asyncio.Task[Any]] = set()
+        self.closed = False
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -120,6 +129,7 @@ class _Hearts:
 
     async def close(self) -> None:
         """Give the connections up."""
+        self.closed = True
         if self._hearts is not None:
             await self._hearts.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from respawn.decide import decide, grounds, liveness
 from respawn.model.actions import Decision, NodeStep, Place, ServerStep
@@ -12,6 +13,7 @@ from respawn.model.world import Trouble
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
 from respawn.ports.errors import Conflict, NotFound, PortError, Refused
+from respawn.runtime import lanes
 from respawn.runtime.node_executor import NodeExecutor
 from respawn.runtime.queue import KeyedQueue
 from respawn.runtime.server_executor import ServerExecutor
@@ -24,8 +26,19 @@ PATIENCE = 30.0
 SOONEST = 0.01
 """Seconds after which a key that had nothing to do may run again, unless something changed."""
 
+TIMERS_ARE_EARLY = 0.001
+"""Seconds by which a timer may ring before its moment."""
+
 Log = Callable[[Key, str, str], None]
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A step whose reply was lost: until when the key waits, and the version that was known."""
+
+    until: float
+    version: str | None
 
 
 class Controller:
@@ -42,6 +55,7 @@ class Controller:
         self._awaited_by: defaultdict[Key, set[Key]] = defaultdict(set)
         self._last_run: dict[Key, float] = {}
         self._doom: dict[str, object] = {}
+        self._doubts: dict[Key, Doubt] = {}
         store.changed = self.changed
 
     def changed(self, key: Key) -> None:
@@ -69,6 +83,7 @@ class Controller:
         """One worker; `urgent` ones are kept for failover."""
         while True:
             key, lane = await self._queue.get(urgent=urgent)
+            lanes.urgent.set(lane)
             try:
                 await self._run(key, lane)
             except Exception:  # noqa: BLE001 one odd object must not stop the others
@@ -78,7 +93,10 @@ class Controller:
                 self._queue.done(key)
 
     async def _run(self, key: Key, urgent: bool) -> None:
-        world, now = self._store.world(), self._clock.now()
+        if not await self._is_certain(key, urgent):
+            return
+        # The clock first: see Leadership, which asks it after its standing has changed.
+        now, world = self._clock.now(), self._store.world()
         self._last_run[key] = now.mono
         decision = decide(world, key, now)
         if key.kind is Kind.NODE:
@@ -118,6 +136,7 @@ class Controller:
     async def _carry_out(self, key: Key, decision: Decision, urgent: bool) -> None:
         step = decision.step
         assert step is not None
+        lanes.urgent.set(urgent)
         self._log(key, step.name, step.reason)
         if isinstance(step, Place):
             self._store.reserved[step.uid] = step.node
@@ -139,7 +158,7 @@ class Controller:
             self._queue.add(key, urgent=urgent)
         except PortError as lost:
             self._log(key, step.name, f"unknown whether done: {lost}")
-            await self._refresh(key, urgent)
+            self._doubt(key, urgent)
         else:
             self._store.troubled(key, None)
             self._queue.succeeded(key)
@@ -147,16 +166,48 @@ class Controller:
         finally:
             self._store.reserved.pop(key.id, None)
 
+    def _doubt(self, key: Key, urgent: bool) -> None:
+        """Whether it was done is unknown, and who did not answer needs no more questions now."""
+        self._doubts[key] = Doubt(self._queue.back_off(key, urgent=urgent), self._version(key))
+
+    async def _is_certain(self, key: Key, urgent: bool) -> bool:
+        """Whether `key` may be decided about: after a lost reply only once it was read anew."""
+        doubt = self._doubts.get(key)
+        if doubt is None:
+            return True
+        if doubt.version == self._version(key):
+            if doubt.until - self._clock.now().mono > TIMERS_ARE_EARLY:
+                self._queue.add_at(key, doubt.until, urgent=urgent)
+                return False
+            try:
+                await self._read(key)
+            except PortError as lost:
+                self._log(key, "refresh", str(lost))
+                self._doubt(key, urgent)
+                return False
+        del self._doubts[key]
+        return True
+
+    def _version(self, key: Key) -> str | None:
+        objects = self._store.servers if key.kind is Kind.SERVER else self._store.nodes
+        known = objects.get(key.id)
+        return known.resource_version if known else None
+
     async def _refresh(self, key: Key, urgent: bool) -> None:
-        """The picture was behind, or is unknown: read it live, then think again after a moment."""
+        """The picture was behind: read it live, then think again after a moment."""
         try:
-            if key.kind is Kind.SERVER and key.id in self._store.servers:
-                await self._refresh_server(key.id)
-            elif key.kind is Kind.NODE and key.id in self._store.nodes:
-                await self._refresh_node(key.id)
+            await self._read(key)
         except PortError as lost:
             self._log(key, "refresh", str(lost))
-        self._queue.retry(key, urgent=urgent)
+            self._doubt(key, urgent)
+        else:
+            self._queue.retry(key, urgent=urgent)
+
+    async def _read(self, key: Key) -> None:
+        if key.kind is Kind.SERVER and key.id in self._store.servers:
+            await self._refresh_server(key.id)
+        elif key.kind is Kind.NODE and key.id in self._store.nodes:
+            await self._refresh_node(key.id)
 
     async def _refresh_server(self, uid: str) -> None:
         known = self._store.servers[uid]

@@ -215,8 +215,7 @@ class NodeExecutor:
             await self._remove(node, outlook)
         lost = this in self._lost_removals
         if not lost:
-            returned = self._store.me.lifts_returned | {this}
-            self._store.me = replace(self._store.me, lifts_returned=returned)
+            self._store.lift_returned(*this)
         await self._read_blocklist()
 
         def move(fresh: Node) -> Fence:

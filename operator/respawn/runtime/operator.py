@@ -1,7 +1,7 @@
 """One operator, wired: store, queue, controller, executors, monitors, leadership.
 
-The process around it (watches, signals, metrics) feeds `store` and runs `run()`; the simulator does
-the same in virtual time.
+The process around it feeds `store` and runs `leadership`, `hearts` and `work` in loops of their
+own; the simulator runs the same parts in one loop, in virtual time.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from respawn.ports.heart import HeartReads
 from respawn.ports.images import Images
 from respawn.ports.witness import Witness
 from respawn.runtime.controller import Controller, Log, run_workers
+from respawn.runtime.heart_watch import HeartWatch
+from respawn.runtime.lanes import LanedCluster
 from respawn.runtime.leadership import Leadership
 from respawn.runtime.monitors import Monitors
 from respawn.runtime.node_executor import NodeExecutor
@@ -55,31 +57,34 @@ class Operator:
         self.store = Store(owner)
         self.queue: KeyedQueue[Key] = KeyedQueue(time=lambda: clock.now().mono, rng=rng)
         self._background: set[asyncio.Task[None]] = set()
-        warrant = Warrant(lambda: self.store.me, clock)
+        self.warrant = warrant = Warrant(lambda: self.leadership.standing, clock)
         fence = WarrantedFence(ports.fence, warrant)
         images = WarrantedImages(ports.images, warrant)
+        cluster = LanedCluster(ports.cluster)
         settler = Settler(
-            cluster=ports.cluster, images=images, fence=fence, heart=ports.heart,
+            cluster=cluster, images=images, fence=fence, heart=ports.heart,
             clock=clock, point=point,
         )  # fmt: skip
         self.controller = Controller(
-            store=self.store, queue=self.queue, cluster=ports.cluster, clock=clock, log=log,
+            store=self.store, queue=self.queue, cluster=cluster, clock=clock, log=log,
             servers=ServerExecutor(
-                store=self.store, cluster=ports.cluster, images=images, settler=settler,
+                store=self.store, cluster=cluster, images=images, settler=settler,
                 clock=clock, point=point,
             ),
             nodes=NodeExecutor(
-                store=self.store, cluster=ports.cluster, leases=ports.leases, fence=fence,
+                store=self.store, cluster=cluster, leases=ports.leases, fence=fence,
                 images=images, witness=ports.witness, clock=clock, point=point, spawn=self._spawn,
             ),
         )  # fmt: skip
-        self.monitors = Monitors(
-            store=self.store, leases=ports.leases, heart=ports.heart, fence=fence, clock=clock
-        )
-        self.leadership = Leadership(
-            store=self.store, leases=ports.leases, clock=clock, terms=terms or Terms(),
-            elected=self.controller.begin,
+        self.monitors = Monitors(store=self.store, leases=ports.leases, fence=fence, clock=clock)
+        self.hearts = HeartWatch(
+            store=self.store, clock=clock, saw=self.store.saw_heart,
+            proved=self.store.ceph_answered,
         )  # fmt: skip
+        self.leadership = Leadership(
+            name=str(owner), clock=clock, terms=terms or Terms(), elected=self.controller.begin
+        )
+        self.store.standing = lambda: self.leadership.standing
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -87,10 +92,16 @@ class Operator:
         task.add_done_callback(self._background.discard)
 
     async def run(self, *, routine: int = 64, failover: int = 32) -> None:
-        """Work until cancelled; raises what any part of it raised."""
+        """All parts in this loop, until cancelled; raises what any of them raised."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.leadership.run(self.ports.leases))
+            group.create_task(self.hearts.run(self.ports.heart))
+            group.create_task(self.work(routine=routine, failover=failover))
+
+    async def work(self, *, routine: int = 64, failover: int = 32) -> None:
+        """Look, decide and act, until cancelled; others keep `leadership` and `hearts` going."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.leadership.run())
                 group.create_task(self.monitors.run())
                 group.create_task(run_workers(self.controller, routine=routine, failover=failover))
         finally:

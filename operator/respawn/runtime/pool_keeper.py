@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 EVERY = 15.0
 """Seconds between two looks at each pool, unless something changes."""
+SOON = 2.0
+"""Seconds after which one is looked at again whose status could not be written."""
 MOMENT = 0.25
 
 
@@ -51,7 +53,7 @@ class PoolKeeper:
         self._store, self._writer, self._key = store, writer, key
         self._learn, self._forget, self._library = learn, forget, library
         self._clock = clock
-        self._changed = False
+        self._changed = self._unwritten = False
         self._failures: dict[str, int] = {}
         store.pool_changed = self._note
 
@@ -63,10 +65,11 @@ class PoolKeeper:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            self._changed = False
-            led, again = self._store.me.leader, self._clock.now().mono + EVERY
+            self._changed = self._unwritten = False
+            led, begun = self._store.me.leader, self._clock.now().mono
             pools = list(self._store.pools.values())
             await asyncio.gather(*(guarded(f"StoragePool {p.name}", self._tend(p)) for p in pools))
+            again = begun + (SOON if self._unwritten else EVERY)
             while not self._changed and led == self._store.me.leader:
                 if self._clock.now().mono >= again:
                     break
@@ -83,6 +86,7 @@ class PoolKeeper:
         try:
             await self._keep(pool, look)
         except PortError as error:
+            self._unwritten = True
             log.info("StoragePool %s not written: %s", pool.name, error)
 
     async def _keep(self, pool: Pool, look: PoolLook) -> None:

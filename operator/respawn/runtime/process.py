@@ -1,12 +1,14 @@
-"""The operator as a process: watches in threads of their own around one loop that decides and acts.
+"""The operator as a process: threads that look and lead, around one loop that decides and acts.
 
     thread kopf     objects as they change  ─┐
-    thread sweep    LISTs, each minute       ├─► Feed ─► Store ─► Operator (this loop) ─► API, Ceph
-    thread leases   the hosts' Leases       ─┘
+    thread sweep    LISTs, each minute       │
+    thread leases   the hosts' Leases        ├─► Store ─► Operator (this loop) ─► API, Ceph
+    thread hearts   the hosts' hearts        │
+    thread elector  the leader's Lease      ─┘
     thread watchdog ends the process when this loop stands still
 
-The elector, the lease monitor and the reads of hearts run in this loop, which never waits for the
-others: they hand values over, and may stall or begin anew as they like.
+Each thread has a loop, connections and deadlines of its own. None waits for another: they hand
+values over, with the moment at which they were true, and may stall or begin anew as they like.
 """
 
 import asyncio
@@ -16,7 +18,8 @@ import secrets
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 from respawn.adapters.clock import SystemClock
 from respawn.adapters.kubernetes import config
@@ -28,6 +31,7 @@ from respawn.adapters.kubernetes.events import Teller
 from respawn.adapters.kubernetes.herald import Herald
 from respawn.adapters.kubernetes.leases import LeaseStore
 from respawn.model.base import Now, Owner
+from respawn.model.sight import Beat
 from respawn.model.storage import Pool
 from respawn.ports.fence import FencePort
 from respawn.ports.heart import HeartReads
@@ -46,8 +50,7 @@ from respawn.runtime.pool_keeper import PoolKeeper
 from respawn.runtime.pool_secret import PoolSecrets
 from respawn.runtime.status_keeper import StatusKeeper, columns
 from respawn.runtime.sweep import Sweep
-from respawn.runtime.threads import LoopThread
-from respawn.runtime.warrant import Warrant
+from respawn.runtime.threads import LoopThread, until
 from respawn.runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,14 @@ COMPONENT = "respawn-operator"
 FIRST_LIST_AGAIN = 1.0
 PARTING = 1.0
 """Seconds that each thread may take to end."""
+
+
+class Hearts(HeartReads, Protocol):
+    """Hearts with connections of their own."""
+
+    async def close(self) -> None:
+        """Give the connections up."""
+        ...
 
 
 class Storage(Library, Protocol):
@@ -67,6 +78,10 @@ class Storage(Library, Protocol):
     def fence(self) -> FencePort: ...
     @property
     def hearts(self) -> HeartReads: ...
+
+    def open_hearts(self) -> Hearts:
+        """Hearts for the event loop that asks; it closes them."""
+        ...
 
     def learn(self, pool: Pool, key: str) -> None:
         """A pool, and its client's key."""
@@ -105,7 +120,7 @@ class Process:
         self._store = self._operator.store
         self._cluster.columns = lambda node: columns(self._store.world(), node)
         # A leader that was stopped for a while must not go on where it was.
-        self._cluster.may_write = Warrant(lambda: self._store.me, self._clock).check
+        self._cluster.may_write = self._operator.warrant.check
         self._aside = Aside()
         self._feed = Feed(
             intakes(self._store, self._aside, lambda: self._clock.now().wall), self._loop
@@ -118,8 +133,11 @@ class Process:
             self._kopf,
             LoopThread("sweep", self._sweep.run),
             LoopThread("leases", self._lease_watch().run),
+            LoopThread("hearts", self._watch_hearts),
         )
-        # Longer than the Lease: a process that only was slow has stepped down before.
+        self._elector = LoopThread("elector", self._elect)
+        # As long as the Lease: a leader that does not move is as good as gone, though its elector
+        # does. One that only is slow goes on.
         self._watchdog = Watchdog(options.terms.duration)
 
     def _connect(self) -> Client:
@@ -127,32 +145,66 @@ class Process:
 
     def _make_operator(self, witness: Witness) -> Operator:
         options, storage = self._options, self._storage
-        leases = LeaseStore(self._client, deadline=options.terms.retry, namespace=options.namespace)
         ports = OperatorPorts(
             cluster=self._cluster,
-            leases=leases,
+            leases=self._leases(self._client),
             images=storage.images,
             fence=storage.fence,
             heart=storage.hearts,
             witness=witness,
             clock=self._clock,
         )
-        return Operator(
+        operator = Operator(
             self.owner,
             ports,
             terms=options.terms,
             point=options.point,
             log=steplog.of(lambda: self._store),
         )
+        operator.hearts.saw = self._here(self._saw_heart)
+        operator.hearts.proved = self._here(operator.store.ceph_answered)
+        operator.leadership.elected = self._here(operator.controller.begin)
+        return operator
+
+    def _leases(self, client: Client) -> LeaseStore:
+        options = self._options
+        return LeaseStore(client, deadline=options.terms.retry, namespace=options.namespace)
+
+    # What runs in other threads, and what it hands to this one.
+
+    def _here(self, call: Callable[..., object]) -> Callable[..., None]:
+        """`call` in the operator's loop, from any thread."""
+
+        def hand_over(*arguments: Any) -> None:
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+        return hand_over
+
+    async def _elect(self, enough: asyncio.Event) -> None:
+        leadership = self._operator.leadership
+        async with self._connect() as client:
+            leases = self._leases(client)
+            await until(enough, leadership.run(leases))
+            await leadership.release(leases)
+
+    async def _watch_hearts(self, enough: asyncio.Event) -> None:
+        hearts = self._storage.open_hearts()
+        try:
+            await until(enough, self._operator.hearts.run(hearts))
+        finally:
+            await hearts.close()
+
+    def _saw_heart(
+        self, name: str, token: str, beat: Beat | None, at: float, wall: datetime
+    ) -> None:
+        if name in self._store.nodes:
+            self._store.saw_heart(name, token, beat, at, wall)
 
     def _lease_watch(self) -> LeaseWatch:
-        def saw(name: str, token: str, now: Now) -> None:
-            self._loop.call_soon_threadsafe(self._saw_lease, name, token, now)
-
         return LeaseWatch(
             self._connect,
             self._clock,
-            saw,
+            self._here(self._saw_lease),
             renew=lambda: self._store.policy.timings.lease_renew,
             namespace=self._options.namespace,
         )
@@ -167,6 +219,7 @@ class Process:
         """Lead or stand by until `enough`. Raises what ends it otherwise."""
         log.info("operator %s begins", self.owner)
         async with self._client:
+            beat = asyncio.create_task(self._watchdog.beat())
             work = asyncio.create_task(self._work())
             end = asyncio.create_task(enough.wait())
             try:
@@ -174,18 +227,18 @@ class Process:
             finally:
                 end.cancel()
                 await self._part(work)
+                beat.cancel()
         if work.done() and not work.cancelled():
             work.result()
 
     async def _work(self) -> None:
         await self._first_list()
-        for thread in self._threads:
-            thread.start()
         self._watchdog.start()
+        for thread in (*self._threads, self._elector):
+            thread.start()
         async with asyncio.TaskGroup() as group:
             for part in (
-                self._watchdog.beat(),
-                self._operator.run(),
+                self._operator.work(),
                 self._herald.run(),
                 self._pool_keeper().run(),
                 self._image_keeper().run(),
@@ -209,13 +262,15 @@ class Process:
         """Stop; the Lease goes last, when nothing of this process acts any more."""
         work.cancel()
         await asyncio.wait({work}, timeout=PARTING)
-        self._watchdog.stop()
         for thread in self._threads:
             await asyncio.to_thread(thread.stop, PARTING)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PARTING):
                 await self._storage.close()
-        await self._operator.leadership.release()
+        # Two requests, each with that deadline.
+        patience = PARTING + 2 * self._options.terms.retry
+        await asyncio.to_thread(self._elector.stop, patience)
+        self._watchdog.stop()
         log.info("operator %s ends", self.owner)
 
     # Its keepers.

@@ -12,6 +12,12 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
+SLICE = 0.005
+"""Seconds for which all workers together hold the loop before everything else has its turn."""
+
+LOST_URGENT = (0.2, 2.0)
+"""First and longest delay (seconds) of a failover's key after a lost reply, before the jitter."""
+
 
 class KeyedQueue(Generic[K]):
     """Two lanes; `get(urgent=True)` serves the failover lane alone."""
@@ -24,6 +30,7 @@ class KeyedQueue(Generic[K]):
         first_delay: float = 0.5,
         longest_delay: float = 30.0,
     ) -> None:
+        self._slice_ends: float | None = None
         self._time = time
         self._rng = rng or Random()
         self._first, self._longest = first_delay, longest_delay
@@ -58,18 +65,36 @@ class KeyedQueue(Generic[K]):
         """Run it again after a back-off that grows with each failure in a row, with jitter."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        # A failover does not wait half a second because of one lost reply.
+        # A failover does not wait half a second because somebody else wrote first.
         first, longest = (0.05, 1.0) if urgent else (self._first, self._longest)
         delay = min(first * 2 ** min(count, 20), longest) * self._rng.uniform(0.8, 1.2)
         self.add_at(key, self._time() + delay, urgent=urgent)
+
+    def back_off(self, key: K, *, urgent: bool = False) -> float:
+        """Run it again when whoever did not answer may have got its breath back; returns when.
+
+        Many keys lose their replies together, so they are spread over half of the delay.
+        """
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        first, longest = LOST_URGENT if urgent else (self._first, self._longest)
+        delay = min(first * 2 ** min(count, 20), longest) * self._rng.uniform(0.5, 1.0)
+        when = self._time() + delay
+        self.add_at(key, when, urgent=urgent)
+        return when
 
     def succeeded(self, key: K) -> None:
         """Forget its failures."""
         self._failures.pop(key, None)
 
     async def get(self, *, urgent: bool = False) -> tuple[K, bool]:
-        """The next key and whether it is urgent; it counts as at work until `done`."""
+        """The next key and whether it is urgent; it counts as at work until `done`.
+
+        Workers that never wait for anything else still let the loop have its turn; whoever goes on
+        afterwards takes what is most urgent by then.
+        """
         while True:
+            await self._turn()
             for lane in (True,) if urgent else (True, False):
                 while self._lanes[lane]:
                     key = self._lanes[lane].popleft()
@@ -92,6 +117,20 @@ class KeyedQueue(Generic[K]):
         """Cancel every timer."""
         for key in list(self._timers):
             self.forget(key)
+
+    async def _turn(self) -> None:
+        while True:
+            now = self._time()
+            if self._slice_ends is None:
+                self._slice_ends = now + SLICE
+                asyncio.get_running_loop().call_soon(self._end_slice)
+            if now < self._slice_ends:
+                return
+            await asyncio.sleep(0)
+
+    def _end_slice(self) -> None:
+        """Called when the loop has come round."""
+        self._slice_ends = None
 
     def _take(self, key: K, urgent: bool) -> tuple[K, bool]:
         del self._dirty[key]

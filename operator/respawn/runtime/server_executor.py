@@ -109,15 +109,8 @@ class ServerExecutor:
     ) -> Recovery | None:
         if record is None or not record.open:
             return record
-        proof, node = evidence.proof, evidence.node
-        by_fence = proof is not None and proof.kind is ProofKind.FENCED
-        return replace(
-            record,
-            to_node=target.name,
-            proof=str(proof.kind) if proof else record.proof,
-            fenced=node.fence.fenced if by_fence and node else record.fenced,
-            placed=self._clock.now().wall,
-        )
+        proven = _proven(record, evidence)
+        return replace(proven, to_node=target.name, placed=self._clock.now().wall)
 
     # Placed -> Revoked -> Free -> Deleted.
 
@@ -161,7 +154,10 @@ class ServerExecutor:
             epoch=fresh.placement.epoch,
             proof=with_lockers(evidence.proof, lockers),
         )
-        await self._write(fresh, fresh.status, outlook, placement)
+        record = fresh.status.recovery
+        if record is not None and record.open:
+            record = _proven(record, evidence)
+        await self._write(fresh, replace(fresh.status, recovery=record), outlook, placement)
         self._point("Free")
 
     async def _delete(
@@ -264,6 +260,16 @@ def _usable(node: Node) -> Node:
     if node.fence.phase is not FencePhase.OK or node.registration is None or node.gone:
         raise Outdated(f"{node.name} is {node.fence.phase}, or has no registration")
     return node
+
+
+def _proven(record: Recovery, evidence: Evidence) -> Recovery:
+    """The timeline with its proof, whether the next start follows at once or has to wait."""
+    proof, node = evidence.proof, evidence.node
+    if proof is None:
+        return record
+    by_fence = proof.kind is ProofKind.FENCED
+    fenced = node.fence.fenced if by_fence and node is not None else record.fenced
+    return replace(record, proof=str(proof.kind), fenced=fenced)
 
 
 def _source(image: str | None, world: World) -> Image | None:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from respawn.decide import liveness
+from respawn.decide.election import Standing
 from respawn.model.base import Key, Kind, Owner
 from respawn.model.node import FencePhase, Node
 from respawn.model.policy import Policy
@@ -33,10 +34,15 @@ def is_newer(
 
 
 class Store:
-    """The operator's memory. Mutated on its loop only; `world()` is its view for one decision."""
+    """The operator's memory, mutated on its loop only; `world()` is its view for one decision.
+
+    Values in it are frozen, so a look at one from another thread shows it as it was or as it is.
+    """
 
     def __init__(self, me: Owner, changed: Changed = lambda key: None) -> None:
-        self.me = Me(me)
+        self._me = Me(me)
+        self.standing: Callable[[], Standing] = Standing
+        """Asked anew for each picture: leadership is kept elsewhere, and may end at any moment."""
         self.changed = changed
         self.pool_changed: Callable[[str], None] = lambda name: None
         self.servers: dict[str, Server] = {}
@@ -54,6 +60,17 @@ class Store:
         """Nodes that were not healthy when last decided about: every sign of them matters."""
         self._by_node: dict[str, frozenset[str]] = {}
         self._recovering: frozenset[str] = frozenset()
+
+    @property
+    def me(self) -> Me:
+        """This process, as of this moment."""
+        standing = self.standing()
+        return replace(
+            self._me,
+            leader=standing.leader,
+            lease_until=standing.until,
+            api_ok_at=_later(self._me.api_ok_at, standing.renewed_at),
+        )
 
     def world(self) -> World:
         """The picture of this moment; good until the next `await`."""
@@ -217,7 +234,20 @@ class Store:
         if node in self.uneasy and node in self.nodes:
             self.changed(Key(Kind.NODE, node))
 
-    # Memory about the work itself.
+    # Our own access, and memory about the work itself.
+
+    def api_answered(self, at: float) -> None:
+        """An API round trip of ours, begun at `at`, came back."""
+        self._me = replace(self._me, api_ok_at=_later(self._me.api_ok_at, at))
+
+    def ceph_answered(self, at: float) -> None:
+        """A Ceph write of ours, begun at `at`, came back."""
+        self._me = replace(self._me, ceph_ok_at=_later(self._me.ceph_ok_at, at))
+
+    def lift_returned(self, node: str, generation: int) -> None:
+        """Our `rm` of that fence has returned."""
+        returned = self._me.lifts_returned | {(node, generation)}
+        self._me = replace(self._me, lifts_returned=returned)
 
     def troubled(self, key: Key, trouble: Trouble | None) -> None:
         """Why its last step was refused; None: it went well."""
@@ -231,6 +261,10 @@ class Store:
         yield from (Key(Kind.NODE, name) for name in sorted(self.nodes))
         yield from (Key(Kind.SERVER, uid) for uid in sorted(self.servers))
         yield from (Key(Kind.IMAGE, uid) for uid in sorted(self.images))
+
+
+def _later(one: float | None, other: float | None) -> float | None:
+    return max((at for at in (one, other) if at is not None), default=None)
 
 
 def _begins_anew(before: Node, after: Node) -> bool:

@@ -7,10 +7,10 @@ that. The check makes it rare, so that a healthy host hardly ever meets a stale 
 from collections.abc import Callable, Collection
 
 from respawn.decide.brake import LEASE_MARGIN
+from respawn.decide.election import Standing
 from respawn.model.placement import Locker
 from respawn.model.server import Disk, DiskStatus, Server
 from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Pool
-from respawn.model.world import Me
 from respawn.ports.clock import Clock
 from respawn.ports.errors import Unavailable
 from respawn.ports.fence import FencePort
@@ -24,13 +24,13 @@ class Deposed(Unavailable):
 class Warrant:
     """Says whether this process leads, with lease to spare."""
 
-    def __init__(self, me: Callable[[], Me], clock: Clock) -> None:
-        self._me, self._clock = me, clock
+    def __init__(self, standing: Callable[[], Standing], clock: Clock) -> None:
+        self._standing, self._clock = standing, clock
 
     def check(self) -> None:
-        """Raises Deposed."""
-        me = self._me()
-        if not me.leader or me.lease_until - self._clock.now().mono < LEASE_MARGIN:
+        """Raises Deposed. From any thread: a standing is one value, read once."""
+        standing = self._standing()
+        if not standing.leader or standing.until - self._clock.now().mono < LEASE_MARGIN:
             raise Deposed("this process is not the leader, or its lease is about to end")
 
 

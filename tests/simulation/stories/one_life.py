@@ -54,6 +54,8 @@ async def killed_qemu_returns_in_place_then_elsewhere_then_backs_off(lab: Lab) -
     lab.hosts[second or ""].kill_qemu(uid)
     await lab.until(lambda: reason(lab, uid) == Reason.BACK_OFF, 5, "backs off")
     assert 7 < await lab.until(lambda: lab.runs(uid), 20, "back after the back-off") < 13
+    record = lab.get(uid).status.recovery
+    assert record is not None and record.proof == "Ended", "its wait has not lost the proof"
 
 
 @story()
@@ -69,6 +71,46 @@ async def guest_that_powers_off(lab: Lab) -> None:
     assert reason(lab, two) == Reason.COMPLETED and lab.ready(two)
     lab.api.edit_server(two, run_policy=RunPolicy.ALWAYS)
     await lab.until(lambda: lab.runs(two), 10, "wanted again")
+
+
+@story()
+async def how_it_ended_is_told_after_it_is_gone(lab: Lab) -> None:
+    """A look misses the domain before libvirt's event comes: nothing is guessed meanwhile."""
+    (off, died) = await running(lab, "off", "died", run_policy=RunPolicy.RERUN_ON_FAILURE)
+    for uid, why in ((off, Reason.GUEST_SHUTDOWN), (died, Reason.QEMU_DIED)):
+        host = lab.hosts[lab.where(uid) or ""]
+        assert host.libvirt is not None
+        host.libvirt.word_delay = 0.6
+        host.kill_qemu(uid, why)
+        host.libvirt.written.clear()
+    await lab.until(lambda: lab.free(off) and lab.runs(died), 10, "each as its ending wants it")
+    assert reason(lab, off) == Reason.COMPLETED
+    assert ending_of(lab, died) == Reason.QEMU_DIED
+
+
+@story()
+async def endings_while_no_agent_looks(lab: Lab) -> None:
+    """libvirt's log tells a guest's own power-off; of what died without a word, nobody saw how."""
+    (off, died) = await running(lab, "off", "died", run_policy=RunPolicy.RERUN_ON_FAILURE)
+    hosts = {lab.hosts[lab.where(uid) or ""] for uid in (off, died)}
+    ends = ((off, Reason.GUEST_SHUTDOWN), (died, Reason.QEMU_DIED))
+    for host in hosts:
+        host.agent_stays_dead = True
+        host.kill_agent()
+    for uid, why in ends:
+        lab.hosts[lab.where(uid) or ""].kill_qemu(uid, why)
+    await lab.rest(2)
+    for host in hosts:
+        host.agent_stays_dead = False
+    await lab.until(lambda: lab.free(off) and lab.runs(died), 15, "each as its ending wants it")
+    assert reason(lab, off) == Reason.COMPLETED and ending_of(lab, off) == Reason.GUEST_SHUTDOWN
+    assert ending_of(lab, died) == Reason.VANISHED
+
+
+def ending_of(lab: Lab, uid: str) -> str:
+    """Why its last instance ended."""
+    setback = lab.get(uid).status.setback
+    return setback.reason if setback is not None else ""
 
 
 @story()

@@ -23,6 +23,7 @@ from tests.simulation.stories.handles import (
 from tests.simulation.stories.tell import story
 
 from respawn.decide.election import FAST as FAST_TERMS
+from respawn.model.conditions import Reason
 from respawn.model.node import FencePhase
 from respawn.model.policy import FAST
 
@@ -40,6 +41,8 @@ async def rejoin_with_a_server_still_placed_there(lab: Lab) -> None:
     await lab.rest(5)
     servers.open()
     await lab.until(lambda: lab.runs(uid), 40, "runs again")
+    setback = lab.get(uid).status.setback
+    assert setback is not None and setback.reason == Reason.HOST_FENCED, setback
 
 
 @story(operators=2)

@@ -1,10 +1,14 @@
 """Words of `hack/lab` to orders."""
 
+import re
+from subprocess import CalledProcessError
+
 import pytest
 
-from labkit.cli import parse
+from labkit.cli import main, parse
 from labkit.errors import Unknown
-from labkit.names import check_lab_name, host_index, planes
+from labkit.guest import build
+from labkit.names import ServerName, check_lab_name, host_index, planes
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,7 @@ def test_what_is_not_understood_is_refused(words: list[str]) -> None:
         parse(words)
 
 
-@pytest.mark.parametrize("text", ["0", "181", "many", "-1", "3.5"])
+@pytest.mark.parametrize("text", ["0", "181", "many", "-1", "3.5", "²", "٣", "", "1" * 5000])
 def test_numbers_have_their_bounds(text: str) -> None:
     with pytest.raises(Unknown):
         parse(["up", f"--hosts={text}"]).number("--hosts", 3, 1, 180)
@@ -71,3 +75,65 @@ def test_all_stands_for_every_plane() -> None:
     assert planes(["tenant", "storage"]) == ["storage", "tenant"]
     with pytest.raises(Unknown):
         planes(["sideways"])
+
+
+@pytest.mark.parametrize("words", [["--name", ""], ["--name="]])
+def test_an_empty_name_is_no_name(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_NAME", "other")
+    with pytest.raises(Unknown):
+        _ = parse(["status", *words]).lab
+    monkeypatch.setenv("LAB_NAME", "")
+    assert parse(["status"]).lab == "lab"
+
+
+def test_no_word_of_another_command_is_dropped() -> None:
+    for words in (["--", "ls", "-l"], ["ls", "--", "-l"]):
+        assert parse(["host", "exec", "host-1", *words]).command(3) == ["ls", "-l"]
+    assert parse(["ceph", "exec", "ceph", "--", "-s"]).command(2) == ["ceph", "-s"]
+
+
+def test_seconds_may_have_a_fraction() -> None:
+    assert parse(["ping", "a/b", "--seconds", "1.5"]).seconds("--seconds", 60) == 1.5
+    assert parse(["ping", "a/b", "--seconds", "60"]).seconds("--seconds", 60) == 60
+    for bad in ("0", "0.0", "61", "-1", "soon", "nan", "1e1", "", "1.", "²"):
+        with pytest.raises(Unknown):
+            parse(["ping", "a/b", f"--seconds={bad}"]).seconds("--seconds", 60)
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "a/", "/b", "a/b/c", "a/--help", "-a/b", "A/b", "a/b.c", "a/b_"]
+)
+def test_what_cannot_be_a_server_is_refused(text: str) -> None:
+    with pytest.raises(Unknown):
+        ServerName.parse(text)
+    assert ServerName.parse("customer-a/web-1") == ServerName("customer-a", "web-1")
+
+
+def test_without_words_the_answer_is_empty_and_the_usage_is_a_complaint(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "Exit codes" in said.err
+    assert main(["--help"]) == 0
+    said = capsys.readouterr()
+    assert "Exit codes" in said.out and said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (build.BuildError("no kernel:\ninstall one"), "hack/lab: no kernel: install one\n"),
+        (KeyError("uid"), r"hack/lab: KeyError: 'uid' \(test_cli.py:[0-9]+\)\n"),
+        (CalledProcessError(1, ["pip"]), r"hack/lab: CalledProcessError: .*pip.*\)\n"),
+    ],
+)
+def test_an_error_that_nobody_thought_of_is_one_line_and_1(
+    error: Exception, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("labkit.commands.run", run)
+    assert main(["status"]) == 1
+    assert re.fullmatch(line, capsys.readouterr().err)

@@ -1,5 +1,7 @@
 """QEMU command lines, as libvirt and as people write them."""
 
+import pytest
+
 from labkit import blocklists, qemu_args
 
 LIBVIRT = [
@@ -25,6 +27,50 @@ def test_other_ways_to_name_an_image_count_too() -> None:
     ):
         assert qemu_args.images(["qemu-system-x86_64", *words]) == ["vms/vs-1-root"]
     assert qemu_args.images(["qemu-system-x86_64", "-drive", "file=/disk.raw"]) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-drive", "file.driver=rbd,file.pool=vms,file.image=vs-1-root,if=virtio"],
+        ["-drive", "driver=raw,file.driver=raw,file.file.driver=rbd,file.file.pool=vms,"
+         "file.file.image=vs-1-root"],
+        ["-drive", 'file=json:{"driver":"rbd",,"pool":"vms",,"image":"vs-1-root"},format=raw'],
+        ["-blockdev", '{"driver":"raw","file":{"driver":"rbd","pool":"vms","image":"vs-1-root"}}'],
+        ["-blockdev", '{"driver":"raw","file.driver":"rbd","file.pool":"vms",'
+         '"file.image":"vs-1-root"}'],
+        ["-blockdev", '{"driver":"quorum","children":[{"driver":"rbd","pool":"vms",'
+         '"image":"vs-1-root"}]}'],
+        ["-drive", "file.filename=rbd:vms/vs-1-root"],
+        ['json:{"driver":"raw","file":{"filename":"rbd:vms/vs-1-root"}}'],
+    ],
+)  # fmt: skip
+def test_an_image_is_found_however_deep_it_is_named(words: list[str]) -> None:
+    assert qemu_args.images(["qemu-system-x86_64", *words]) == ["vms/vs-1-root"]
+
+
+@pytest.mark.parametrize("word", ['{"driver":"rbd"}', "driver=rbd,pool=vms", "{", "json:[1", "a=b"])
+def test_what_names_no_image_is_none(word: str) -> None:
+    assert qemu_args.images(["qemu-system-x86_64", "-blockdev", word]) == []
+
+
+def test_an_image_in_a_namespace_is_another_image() -> None:
+    word = "driver=rbd,pool=vms,namespace=n,image=vs-1-root"
+    assert qemu_args.images(["qemu", word]) == ["vms/n/vs-1-root"]
+    assert qemu_args.images(["qemu", "rbd:vms/n/vs-1-root"]) == ["vms/n/vs-1-root"]
+
+
+def test_addresses_of_cards_are_read_in_any_spelling() -> None:
+    words = ["-net", "nic,macaddr=52:54:00:AA:bb:01", "-device", "e1000,mac=52:54:00:aa:bb:02"]
+    assert qemu_args.macs(words) == ["52:54:00:AA:bb:01", "52:54:00:aa:bb:02"]
+
+
+def test_only_what_libvirt_starts_to_learn_of_qemu_is_a_probe() -> None:
+    socket = "unix:/var/lib/libvirt/qemu/qmp-VZ1KZ3/qmp.monitor,server=on,wait=off"
+    assert qemu_args.is_probe(["qemu-system-x86_64", "-machine", "none", "-qmp", socket])
+    assert not qemu_args.is_probe(["qemu-system-x86_64", "-hda", "/disk.raw"])
+    assert qemu_args.by_libvirt(["qemu", "-mon", "chardev=charmonitor,id=monitor,mode=control"])
+    assert not qemu_args.by_libvirt(["qemu", "-monitor", "stdio"])
 
 
 def test_a_blocklist_is_two_arrays_behind_one_another() -> None:

@@ -11,6 +11,7 @@ import pytest
 from respawn.adapters.kubernetes.codec_node import Columns
 from respawn.adapters.kubernetes.resources import VIRTUAL_SERVERS
 from respawn.decide import timings
+from respawn.decide.election import Standing
 from respawn.decide.library import PATIENCE
 from respawn.model.base import Now, Owner
 from respawn.model.conditions import Condition, Reason, Type, find, is_true
@@ -152,7 +153,7 @@ class World:
         self.lead()
 
     def lead(self, leads: bool = True) -> None:
-        self.store.me = replace(self.store.me, leader=leads)
+        self.store.standing = lambda: Standing(leader=leads)
 
     async def key(self, pool: Pool) -> str:
         if self.key_error is not None:
@@ -271,6 +272,21 @@ def test_the_standby_learns_the_key_writes_nothing_and_writes_once_it_leads() ->
         await until(lambda: world.store.pools["ceph"].ready)
         world.store.drop_pool("ceph")
         assert not world.ceph.keys
+
+    run(World.pools, scenario)
+
+
+def test_a_pool_that_could_not_be_written_is_not_left_alone_for_long() -> None:
+    async def scenario(world: World) -> None:
+        world.api.error = Unavailable("no answer")
+        world.store.put_pool(POOL)
+        await rounds()
+        world.api.error = None
+        world.clock.mono += 1.9
+        await rounds()
+        assert not world.api.written
+        world.clock.mono += 0.2
+        await until(lambda: world.store.pools["ceph"].ready)
 
     run(World.pools, scenario)
 
@@ -463,6 +479,7 @@ def test_the_policys_status_tells_what_hosts_may_still_obey() -> None:
         world.store.put_node(host("host-1", 1))
         await until(told)
         assert is_true(told()[-1].conditions, Type.ACCEPTED)
+        assert is_true(told()[-1].conditions, Type.READY)
         assert told()[-1].earlier == {1: first.timings}
         assert told()[-1].worst_case == 8 + 1 + 5 + timings.COMMITS
         second = replace(kept.aside.policy, timings=FAST, generation=2, resource_version="9")
@@ -488,6 +505,8 @@ def test_unsafe_timings_are_said_to_be_so() -> None:
         accepted = find(world.api.written[-1].conditions, Type.ACCEPTED)
         assert accepted is not None
         assert (accepted.status, accepted.reason) == ("False", Reason.TIMINGS_UNSAFE)
+        assert is_true(world.api.written[-1].conditions, Type.STALLED)
+        assert not is_true(world.api.written[-1].conditions, Type.READY)
         await rounds()
         assert len(world.api.written) == 1
 

@@ -1,11 +1,12 @@
 """The queue, in virtual time."""
 
 import asyncio
+import itertools
 from random import Random
 
 from tests.simulation.loop import run
 
-from respawn.runtime.queue import KeyedQueue
+from respawn.runtime.queue import SLICE, KeyedQueue
 
 
 def queue() -> KeyedQueue[str]:
@@ -160,3 +161,48 @@ async def test_a_cancelled_worker_loses_no_key() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     q.add("a")
     assert await q.get() == ("a", False)
+
+
+@virtual
+async def test_after_a_lost_reply_a_failover_waits_between_a_tenth_and_two_seconds() -> None:
+    q, loop = queue(), asyncio.get_running_loop()
+    waits = []
+    for _ in range(12):
+        begun = loop.time()
+        q.back_off("a", urgent=True)
+        assert await q.get(urgent=True) == ("a", True)
+        q.done("a")
+        waits.append(loop.time() - begun)
+    assert 0.1 <= waits[0] <= 0.2 + 1e-3
+    assert all(1.0 <= wait <= 2.0 + 1e-3 for wait in waits[4:]), waits
+    assert len({round(wait, 3) for wait in waits[4:]}) > 4, "with jitter"
+
+
+@virtual
+async def test_workers_that_never_wait_let_the_loop_come_round() -> None:
+    loop, spent = asyncio.get_running_loop(), [0.0]
+    q = KeyedQueue[int](time=lambda: loop.time() + spent[0], rng=Random(0))
+    rounds: list[float] = []
+
+    def come_round() -> None:
+        rounds.append(spent[0])
+        if spent[0] < 1.0:
+            loop.call_soon(come_round)
+
+    async def work() -> None:
+        while True:
+            key, _ = await q.get()
+            spent[0] += 0.001
+            q.done(key)
+
+    workers = [asyncio.ensure_future(work()) for _ in range(64)]
+    await asyncio.sleep(0)
+    for key in range(1000):
+        q.add(key)
+    come_round()
+    await asyncio.sleep(1)
+    gaps = [b - a for a, b in itertools.pairwise(rounds)]
+    assert SLICE <= 0.01
+    assert max(gaps) <= SLICE + 0.001 + 1e-6
+    for worker in workers:
+        worker.cancel()

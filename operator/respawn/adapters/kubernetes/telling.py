@@ -55,7 +55,12 @@ def about_server(before: Server, after: Server) -> Iterator[Told]:
 
 
 _ORDER = {Phase.PLACED: 1, Phase.REVOKED: 4, Phase.FREE: 5, Phase.DELETED: 7}
-"""Within an epoch. Running is 2; what it waits for is 3 while Placed, else 6."""
+"""Within an epoch. Running is 2; pauses and their ends are 3 and by time; other waits are 6."""
+_PAUSES = (Reason.PAUSED, Reason.SUSPENDED)
+
+
+def _while_placed(server: Server) -> str:
+    return f"{server.placement.epoch:06d}-3-{_moment(server.status.conditions)}"
 
 
 def _moved(before: Server, after: Server) -> tuple[str, str, bool]:
@@ -113,6 +118,12 @@ def _ran(about: Mapping[str, Any], before: Server, after: Server) -> Iterator[To
         message = f"runs again on {node} (epoch {epoch}); {timeline(record)}"
         yield Told(about, Reason.RECOVERED, message, False, f"recovered/{epoch}", order)
     elif _became(before.status.conditions, after.status.conditions, Type.RUNNING):
+        was = find(before.status.conditions, Type.READY)
+        if was is not None and was.reason in _PAUSES:
+            message = f"runs on after its pause on {node} (epoch {epoch})"
+            since, order = _moment(after.status.conditions), _while_placed(after)
+            yield Told(about, Reason.RUNNING, message, False, f"running/{epoch}/{since}", order)
+            return
         message = f"runs on {node} (epoch {epoch})"
         yield Told(about, Reason.RUNNING, message, False, f"running/{epoch}", order)
 
@@ -158,8 +169,16 @@ def _waits(about: Mapping[str, Any], before: Server, after: Server) -> Iterator[
     if now is None or now.reason not in _WAITS or (was and was.reason == now.reason):
         return
     epoch, held = after.placement.epoch, after.placement.phase is Phase.PLACED
-    key = f"{now.reason}/{epoch}/{now.message}"
-    yield Told(about, now.reason, now.message, True, key, f"{epoch:06d}-{3 if held else 6}")
+    # With its moment: a second pause of the same epoch is another one.
+    key = f"{now.reason}/{epoch}/{now.message}/{now.last_transition}"
+    yield Told(
+        about,
+        now.reason,
+        now.message,
+        True,
+        key,
+        _while_placed(after) if held else f"{epoch:06d}-6",
+    )
 
 
 # Nodes.

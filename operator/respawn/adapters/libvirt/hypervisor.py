@@ -19,6 +19,7 @@ from respawn.adapters.libvirt.events import DomainEvent, Events, ending, told_by
 from respawn.adapters.libvirt.journal import FOLDER, Marks, RunJournal
 from respawn.adapters.libvirt.names import incarnation_of
 from respawn.adapters.libvirt.processes import Processes, Qemu
+from respawn.adapters.libvirt.reading import logged_ending
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState, Exit, Incarnation, Look
 from respawn.model.node import ReportState, ServerReport
@@ -41,6 +42,10 @@ CREATING = 4
 """Domains that are created side by side."""
 POLL = 0.1
 """Seconds between two looks at something whose event may be lost."""
+
+LOGS = Path("/var/log/libvirt/qemu")
+LOG_TAIL = 16384
+"""Bytes of a log that are looked at: its end is written last."""
 
 _REPORTED = {
     DomainState.RUNNING: ReportState.RUNNING,
@@ -335,6 +340,10 @@ class LibvirtHypervisor:
             started=domain.started,
         )
 
+    async def recorded_ending(self, uid: str, epoch: int) -> Reason | None:
+        """From libvirt's log of that QEMU, whose name no other incarnation has."""
+        return await asyncio.to_thread(_read_ending, LOGS / f"{domain_name(uid, epoch)}.log")
+
     def _handle(self, event: DomainEvent) -> None:
         this = (event.uid, event.epoch)
         if told_by_host(event):
@@ -356,3 +365,13 @@ class LibvirtHypervisor:
                 await self._changed[uid].wait()
         except TimeoutError:
             return
+
+
+def _read_ending(path: Path) -> Reason | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_TAIL))
+            return logged_ending(file.read().decode(errors="replace"))
+    except OSError as error:
+        log.info("libvirt wrote nothing down: %s", error)
+        return None

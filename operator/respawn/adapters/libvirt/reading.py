@@ -3,12 +3,19 @@
 Used on libvirt's own output: what it shows of a domain, hands to its hook, and keeps in /run.
 """
 
+import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from respawn.adapters.libvirt.names import METADATA_URI, image_owner, incarnation_of
+from respawn.model.conditions import Reason
 from respawn.model.host import Ask
 
+_SHUTTING_DOWN = re.compile(r"^[-0-9: .+]+: shutting down, reason=(\w+)$", re.MULTILINE)
+_SIGNALLED = re.compile(
+    r": terminating on signal \d+\b(?! from pid \d+ \((?:\S*/)?(?:libvirtd|virtqemud)[) ])"
+)
+"""By somebody else than libvirt, which so ends a QEMU whose guest has powered itself off."""
 _SERVER = f"{{{METADATA_URI}}}server"
 
 
@@ -72,6 +79,21 @@ def _mark(element: ElementTree.Element | None) -> Mark | None:
     text = {key: element.get(key, "") for key in ("uid", "namespace", "name", "bootID", "epoch")}
     epoch = int(text["epoch"]) if text["epoch"].isdecimal() else 0
     return Mark(text["uid"], text["namespace"], text["name"], epoch, text["bootID"])
+
+
+def logged_ending(log: str) -> Reason | None:
+    """How an incarnation ended, from libvirt's log of its QEMU; None when that leaves it open.
+
+    `crashed` is a panic or the death of QEMU; `shutdown` is also said of a QEMU that got a signal.
+    """
+    reasons = _SHUTTING_DOWN.findall(log)
+    if not reasons:
+        return None
+    if reasons[-1] in ("destroyed", "saved"):
+        return Reason.DESTROYED
+    if reasons[-1] != "shutdown":
+        return None
+    return Reason.QEMU_DIED if _SIGNALLED.search(log) else Reason.GUEST_SHUTDOWN
 
 
 def question(description: Description, operation: str) -> Ask | str:

@@ -58,6 +58,21 @@ def _absent(view: HostView, server: Server | None, look: Look | None) -> HostDec
     return _start(view, server)
 
 
+def untold(view: HostView, uid: str) -> int | None:
+    """The epoch that was started here and should be here, and of whose end nobody has told yet.
+
+    For a server that was just seen absent; None when there is nothing to ask about.
+    """
+    server = view.servers.get(uid)
+    if server is None or server.placement.phase is not Phase.PLACED or not _mine(view, server):
+        return None
+    epoch = server.placement.epoch
+    if (uid, epoch) not in view.admitted or (uid, epoch) in view.creating:
+        return None
+    seen = view.exits.get(uid)
+    return None if seen is not None and seen.epoch == epoch else epoch
+
+
 def _start(view: HostView, server: Server) -> HostDecision:
     epoch = server.placement.epoch
     started = (server.uid, epoch)

@@ -47,8 +47,19 @@ def servers(
 ) -> tuple[ServerReport, ...]:
     """A report for every server that is here, should be, or was proven ended; over the last one."""
     uids = sorted({*view.servers, *view.looks})
-    reports = (report(view, uid, details.get(uid)) for uid in uids)
+    reports = (
+        report(view, uid, details.get(uid)) or _not_looked_at(view, before, uid) for uid in uids
+    )
     return tuple(_remembering(before, r) for r in reports if r is not None)
+
+
+def _not_looked_at(view: HostView, before: Node, uid: str) -> ServerReport | None:
+    """What was said of one that should be here stands until it has been looked at."""
+    server = view.servers.get(uid)
+    if server is None or uid in view.looks or server.here != view.me.node:
+        return None
+    p = server.placement
+    return before.report(uid, p.epoch) if p.boot_id == view.me.boot_id else None
 
 
 def _remembering(before: Node, fresh: ServerReport) -> ServerReport:

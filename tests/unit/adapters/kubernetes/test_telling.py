@@ -137,6 +137,35 @@ def test_what_is_waited_for_is_a_warning_once_per_wait() -> None:
     assert told(first, with_(FREE, conditions=(working,))) == []
 
 
+def test_every_pause_is_told_and_so_is_its_end() -> None:
+    def shown(status: str, reason: str, seconds: float) -> Server:
+        conditions = tuple(
+            Condition(kind, status, reason, "why", 0, at(seconds))  # type: ignore[arg-type]
+            for kind in (Type.READY, Type.RUNNING)
+        )
+        return with_(FREE, placement=PLACED, conditions=conditions)
+
+    states = [
+        shown("False", Reason.STARTING, 0),
+        shown("True", Reason.RUNNING, 1),
+        shown("False", Reason.SUSPENDED, 10),
+        shown("True", Reason.RUNNING, 20),
+        shown("False", Reason.SUSPENDED, 30),
+        shown("True", Reason.RUNNING, 40),
+    ]
+    events = [t for before, after in pairwise(states) for t in about_server(before, after)]
+    again = "runs on after its pause on host-1 (epoch 3)"
+    assert [(t.reason, t.message) for t in events] == [
+        ("Running", "runs on host-1 (epoch 3)"),
+        ("Suspended", "why"),
+        ("Running", again),
+        ("Suspended", "why"),
+        ("Running", again),
+    ]
+    assert len({(t.reason, t.key) for t in events}) == len(events)
+    assert [t.order for t in events] == sorted(t.order for t in events)
+
+
 def test_a_fence_is_told_phase_by_phase() -> None:
     def node(phase: FencePhase, generation: int, ready: Condition) -> Node:
         fence = Fence(phase, generation, ("198.51.100.11",), reason="HostLost")

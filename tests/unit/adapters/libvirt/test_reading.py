@@ -3,7 +3,8 @@
 import pytest
 
 from respawn.adapters.libvirt.names import image_owner, incarnation_of
-from respawn.adapters.libvirt.reading import describe, question, read_mark
+from respawn.adapters.libvirt.reading import describe, logged_ending, question, read_mark
+from respawn.model.conditions import Reason
 from respawn.model.host import Ask
 
 UID = "8d6c8f62-37b8-4f7c-9f0a-3a1c5c1e9a01"
@@ -97,3 +98,42 @@ def test_names_of_incarnations(name: str, found: tuple[str, int] | None) -> None
 def test_owners_of_images() -> None:
     assert image_owner(f"vs-{UID}-data-2") == UID
     assert image_owner(f"vs-{UID}") is None and image_owner(f"image-{UID}") is None
+
+
+def signal(by: str) -> str:
+    return f"2026-11-25T22:51:03.494281Z qemu-system-x86_64: terminating on signal 15{by}\n"
+
+
+KILLED = signal(" from pid 33 (/usr/bin/python3)")
+BY_LIBVIRT = signal(" from pid 31 (libvirtd)")
+BY_ITS_PATH = signal(" from pid 1531 (/usr/sbin/virtqemud)")
+
+
+def ended(reason: str) -> str:
+    return f"2026-11-25 22:51:03.740+0000: shutting down, reason={reason}\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (ended("shutdown"), Reason.GUEST_SHUTDOWN),
+        # Its guest has powered itself off, and libvirt ends the QEMU that is left.
+        (BY_LIBVIRT + ended("shutdown"), Reason.GUEST_SHUTDOWN),
+        (BY_ITS_PATH + ended("shutdown"), Reason.GUEST_SHUTDOWN),
+        (KILLED + ended("shutdown"), Reason.QEMU_DIED),
+        (KILLED + BY_LIBVIRT + ended("shutdown"), Reason.QEMU_DIED),
+        (signal(" from pid 5 (<unknown process>)") + ended("shutdown"), Reason.QEMU_DIED),
+        (signal("") + ended("shutdown"), Reason.QEMU_DIED),
+        (BY_LIBVIRT + ended("destroyed"), Reason.DESTROYED),
+        (ended("saved"), Reason.DESTROYED),
+        # A panic and a death of QEMU are both written down as `crashed`.
+        (ended("crashed"), None),
+        (ended("failed"), None),
+        (ended("crashed") + ended("shutdown"), Reason.GUEST_SHUTDOWN),
+        ("2026-11-25 22:50:00.000+0000: starting up libvirt version: 9.0.0\n", None),
+        ("char device: shutting down, reason=shutdown\n", None),
+        ("", None),
+    ],
+)
+def test_libvirts_log_tells_an_ending_that_has_one_meaning(log: str, reason: str | None) -> None:
+    assert logged_ending(log) == reason

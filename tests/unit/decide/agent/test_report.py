@@ -5,7 +5,7 @@ from tests.unit.decide.agent.builders import ABSENT, ME, UID, present, view
 from tests.unit.decide.builders import fenced, node, placed, revoked, server
 
 from respawn.decide.agent import rejoin, report
-from respawn.decide.agent.carry_out import CREATES
+from respawn.decide.agent.carry_out import CREATES, untold
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState, Exit, Identity
 from respawn.model.node import (
@@ -78,6 +78,37 @@ def test_an_agent_that_has_not_looked_yet_takes_nothing_back() -> None:
     assert (said.servers, said.capacity) == ((told,), ROOMY)
     booted = replace(early, me=replace(ME, boot_id="boot-2"))
     assert report.status(booted, before, {}).servers == ()
+
+
+def test_what_was_said_stands_until_that_server_has_been_looked_at() -> None:
+    """How it ended is waited for; meanwhile nothing else is said of it."""
+    told = ServerReport(UID, 1, ReportState.RUNNING, addresses=("192.0.2.5",))
+    before = node(host=HostStatus(registration=REGISTERED, servers=(told,)))
+    not_looked = view(HERE, look=None, admitted=ADMITTED)
+    assert report.status(not_looked, before, {}).servers == (told,)
+    booted = replace(not_looked, me=replace(ME, boot_id="boot-2"))
+    assert report.status(booted, before, {}).servers == ()
+    later = view(server(placement=placed(2)), look=None)
+    assert report.status(later, before, {}).servers == ()
+    moved = view(server(placement=placed(node="host-2")), look=None)
+    assert report.status(moved, before, {}).servers == ()
+
+
+@pytest.mark.parametrize(
+    ("v", "epoch"),
+    [
+        (view(HERE, admitted=ADMITTED), 1),
+        (view(HERE, admitted=ADMITTED, exits={UID: Exit(UID, 0, Reason.QEMU_DIED)}), 1),
+        (view(HERE, admitted=ADMITTED, exits={UID: Exit(UID, 1, Reason.QEMU_DIED)}), None),
+        (view(HERE, admitted=ADMITTED, creating=ADMITTED), None),
+        (view(HERE), None),
+        (view(LOST, admitted=ADMITTED), None),  # the user waits for its end, and not for why
+        (view(server(placement=placed(boot="boot-0")), admitted=ADMITTED), None),
+        (view(None, admitted=ADMITTED), None),
+    ],
+)
+def test_whose_ending_is_waited_for(v, epoch: int | None) -> None:
+    assert untold(v, UID) == epoch
 
 
 def test_an_agent_that_was_just_started_repeats_what_was_known_of_the_same_epoch() -> None:

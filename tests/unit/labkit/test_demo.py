@@ -1,0 +1,51 @@
+"""The demo's words, and what it takes for proof."""
+
+import datetime
+
+import pytest
+
+pytest.importorskip("rbd", reason="Debian's python3-rbd")
+pytest.importorskip("libvirt", reason="Debian's python3-libvirt")
+
+from labkit import demo
+from labkit.errors import LabError
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["now"], ["--bare"], ["-o", "json"], ["--seconds", "3"], ["--profile", "reckless"],
+        ["--hosts", "1"], ["--name", ""], ["--frob"], ["--", "x"],
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_before_anything_is_started(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "show", lambda _: pytest.fail("it was started"))
+    assert demo.main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1
+
+
+def test_help_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "show", lambda _: pytest.fail("it was started"))
+    assert demo.main(["--help"]) == 0
+    assert "hack/demo" in capsys.readouterr().out
+
+
+def test_only_what_was_looked_at_and_is_empty_is_proof() -> None:
+    demo.judge([], [], [])
+    for findings in (([7], [], []), ([], None, []), ([], [], None), (None, [1], [])):
+        with pytest.raises(LabError):
+            demo.judge(*findings)
+
+
+def test_boots_of_an_earlier_showing_do_not_count() -> None:
+    off = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
+    early, late = "2026-01-01T11:59:59.000Z", "2026-01-01T12:00:09.500Z"
+    assert demo.boots_after({"boots": [early]}, off) == []
+    assert demo.boots_after({"boots": None}, off) == []
+    (found,) = demo.boots_after({"boots": [early, late]}, off)
+    assert (found - off).total_seconds() == 9.5

@@ -1,0 +1,53 @@
+"""Who leads, and what is said when that is not known."""
+
+import datetime
+
+import pytest
+
+from labkit import controlplane, status
+from labkit.lab import Lab
+
+NOW = datetime.datetime(2026, 1, 1, 12, 0, 10, tzinfo=datetime.UTC)
+
+
+def lease(holder: str = "operator-2/abc", renewed: str = "2026-01-01T12:00:06.500000Z") -> dict:
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": 5, "renewTime": renewed}
+    return {"spec": spec}
+
+
+def test_the_holder_of_a_lease_leads_until_it_has_run_out() -> None:
+    assert status.holder(lease(), NOW) == 2
+    assert status.holder(lease(renewed="2026-01-01T12:00:04.900000Z"), NOW) is None
+    assert status.holder(lease(holder=""), NOW) is None
+    assert status.holder(None, NOW) is None
+    assert status.holder({"spec": {}}, NOW) is None
+    assert status.holder(lease(holder="somebody"), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "leads"),
+    [
+        ("running", {"leader": 1, "known": True}, True),
+        ("frozen", {"leader": 1, "known": True}, True),
+        ("stopped", {"leader": 1, "known": True}, False),
+        ("running", {"leader": 2, "known": True}, False),
+        ("running", {"leader": None, "known": True}, False),
+        ("running", {"leader": None, "known": False}, None),
+    ],
+)
+def test_each_operator_is_told_whether_it_leads(
+    state: str, answer: dict, leads: bool | None
+) -> None:
+    assert status._operator(1, state, answer) == {"index": 1, "state": state, "leader": leads}
+
+
+def test_the_leader_is_unknown_while_the_api_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(_: Lab) -> int | None:
+        raise controlplane.Silent("nobody answers")
+
+    monkeypatch.setattr(status, "leader", silent)
+    answer = status.leader_answer(None)  # type: ignore[arg-type]
+    assert answer == {"leader": None, "known": False}
+    assert status.leader_text(answer) == "unknown"
+    assert status.leader_text({"leader": None, "known": True}) == "none"
+    assert status.leader_text({"leader": 2, "known": True}) == "2"

@@ -1,0 +1,64 @@
+"""Who could write, joined from QEMUs and Ceph's lists."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rbd", reason="Debian's python3-rbd")
+pytest.importorskip("libvirt", reason="Debian's python3-libvirt")
+
+from labkit import views
+from labkit.cephview import ImageClients
+from labkit.truth import Qemu
+from labkit.writers import Seen, remember, rows
+
+IMAGE = "vms/vs-1-root"
+
+
+def qemu(pid: int, **more: object) -> Qemu:
+    facts = {
+        "pid": pid, "host": "host-1", "uid": "u", "domain": "vs-u.1", "epoch": 1,
+        "images": [IMAGE], "incoming": False, "stopped": False, "started_at": None,
+        "start_ticks": 7, "state": "running",
+    }  # fmt: skip
+    return Qemu(**{**facts, **more})  # type: ignore[arg-type]
+
+
+def test_without_ceph_the_qemus_are_told_and_what_only_ceph_knows_is_unknown() -> None:
+    (row,) = rows([qemu(5)], None, {})
+    assert (row["image"], row["active"], row["watchers"], row["lockers"]) == (IMAGE, *[None] * 3)
+    (told,) = row["qemus"]
+    assert told["blocklisted"] is None
+    assert (told["pid"], told["role"], told["state"]) == (5, "active", "running")
+    assert set(told) == {"host", "pid", "uid", "epoch", "state", "role", "blocklisted"}
+    text = views.writers({"images": [row]})
+    assert text.count("unknown") == 2 and "False" not in text
+
+
+def test_two_that_are_active_are_counted_and_a_fenced_one_is_not() -> None:
+    seen = Seen([], {IMAGE: ImageClients(), "vms/idle": ImageClients()})
+    both = [qemu(5), qemu(6, host="host-2", state="paused")]
+    idle, row = rows(both, seen, {})
+    assert (idle["image"], idle["active"], idle["qemus"]) == ("vms/idle", 0, [])
+    assert row["active"] == 2 and "more than one" in views.writers({"images": [row]})
+    seen.blocklist = ["198.51.100.12:0/0"]
+    assert rows(both, seen, {})[1]["active"] == 1
+
+
+def own_key(image: str) -> str:
+    stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return f"{os.getpid()}@{stat[19]} {image}"
+
+
+def test_what_was_seen_is_kept_while_the_process_lives_whoever_asks_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "clients.json"
+    path.write_text(json.dumps({"1@77777 vms/gone": [9], own_key("vms/kept"): [1]}))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: remember(path, {own_key("vms/new"): {n}}), range(40)))
+    assert json.loads(path.read_text()) == {
+        own_key("vms/kept"): [1],
+        own_key("vms/new"): list(range(40)),
+    }

@@ -1,0 +1,244 @@
+"""The loop over keys: bulk work that lets failover pass, and replies that are lost."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from tests.simulation.loop import run
+from tests.unit.decide.builders import WALL, node, placed, server
+
+from respawn.model.actions import Decision, Report, ReportNode
+from respawn.model.base import Key, Kind, Now, Owner
+from respawn.model.node import Node
+from respawn.model.server import Server
+from respawn.ports.errors import Conflict, PortError, Unavailable
+from respawn.runtime import controller as module
+from respawn.runtime.controller import Controller, run_workers
+from respawn.runtime.queue import LOST_URGENT, SLICE, KeyedQueue
+from respawn.runtime.store import Store
+
+COST = 0.0002
+"""Seconds that each decision takes of the loop."""
+VICTIM = Key(Kind.NODE, "host-1")
+
+
+class Clock:
+    """Virtual time, and what deciding takes on top of it."""
+
+    spent = 0.0
+
+    def now(self) -> Now:
+        return Now(asyncio.get_running_loop().time() + self.spent, WALL)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Api:
+    """Live reads; the versions grow with each write of others."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reads: list[float] = []
+        self.error: PortError | None = None
+
+    async def get_server(self, namespace: str, name: str) -> Server:
+        await self._answer()
+        return self._store.servers[f"uid-{name}"]
+
+    async def get_node(self, name: str) -> Node:
+        await self._answer()
+        return self._store.nodes[name]
+
+    async def _answer(self) -> None:
+        self.reads.append(asyncio.get_running_loop().time())
+        if self.error is not None:
+            raise self.error
+
+
+class Hands:
+    """Carries out steps, or fails to."""
+
+    def __init__(self) -> None:
+        self.error: PortError | None = None
+        self.tried: list[float] = []
+
+    async def run(self, step: Any, outlook: Any, world: Any) -> None:
+        self.tried.append(asyncio.get_running_loop().time())
+        if self.error is not None:
+            raise self.error
+
+
+class Ground:
+    """A controller on fakes, whose decider is the test's."""
+
+    def __init__(self, decide: Callable[[Key], Decision]) -> None:
+        self.clock, self.store, self.hands = Clock(), Store(Owner("me", "1")), Hands()
+        self.api = Api(self.store)
+        self.queue: KeyedQueue[Key] = KeyedQueue(time=lambda: self.clock.now().mono, rng=Random(7))
+        self.bugs: list[Key] = []
+        self.controller = Controller(
+            store=self.store, queue=self.queue, cluster=self.api, clock=self.clock,  # type: ignore[arg-type]
+            servers=self.hands, nodes=self.hands, bug=self.bugs.append,  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.decide = decide
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def play(decide: Callable[[Key], Decision], scenario: Callable[[Ground], Any]) -> None:
+        async def main() -> None:
+            ground = Ground(decide)
+            monkeypatch.setattr(module, "decide", lambda world, key, now: ground.decide(key))
+            workers = asyncio.ensure_future(run_workers(ground.controller))
+            await scenario(ground)
+            assert not workers.done()
+            assert not ground.bugs
+            workers.cancel()
+
+        work: Coroutine[Any, Any, None] = main()
+        run(work)
+
+    return play
+
+
+def test_a_failover_key_does_not_wait_for_a_pass_over_everything(play) -> None:
+    order: list[Key] = []
+
+    async def scenario(ground: Ground) -> None:
+        store, loop = ground.store, asyncio.get_running_loop()
+        for number in range(10_000):
+            store.servers[f"uid-{number}"] = server(str(number))
+        store.nodes["host-1"] = node("host-1")
+
+        def decide(key: Key) -> Decision:
+            order.append(key)
+            ground.clock.spent += COST
+            if len(order) == 3000:
+                # as a watch in another thread hands it over
+                loop.call_soon_threadsafe(store.changed, VICTIM)
+            return Decision()
+
+        ground.decide = decide
+        ground.controller.begin()
+        await asyncio.sleep(1)
+
+    play(lambda key: Decision(), scenario)
+    assert len(order) == 10_002
+    assert order[0] == VICTIM, "nodes go first"
+    again = order.index(VICTIM, 1)
+    assert 3000 <= again <= 3000 + SLICE / COST + 1
+
+
+def test_a_lost_reply_is_followed_by_a_pause_and_a_read_before_the_step(play) -> None:
+    step = Report("uid-web-1", 1, "to be told")
+
+    async def scenario(ground: Ground) -> None:
+        known = server(placement=placed())
+        ground.store.put_node(node())
+        ground.hands.error = Unavailable("planted")
+        ground.store.put_server(known)
+        await asyncio.sleep(60)
+        tried, reads = ground.hands.tried, ground.api.reads
+        assert 2 < len(tried) < 12
+        for before, after in itertools.pairwise(tried):
+            assert any(before < at <= after for at in reads), "read before it is repeated"
+            assert after - before >= 0.2
+
+    decided = Counter[Key]()
+
+    def decide(key: Key) -> Decision:
+        decided[key] += 1
+        return Decision(step=step) if key.kind is Kind.SERVER else Decision()
+
+    play(decide, scenario)
+
+
+def lost(ground: Ground) -> None:
+    ground.hands.error = ground.api.error = Unavailable("planted")
+
+
+def test_while_the_api_is_silent_each_failover_key_asks_ever_more_rarely(play) -> None:
+    def decide(key: Key) -> Decision:
+        if key.kind is Kind.SERVER:
+            return Decision(step=Report(key.id, 1, "to be told"), urgent=True)
+        return Decision()
+
+    async def scenario(ground: Ground) -> None:
+        lost(ground)
+        for number in range(20):
+            ground.store.put_server(server(f"web-{number}", placement=placed()))
+        await asyncio.sleep(60)
+        assert len(ground.hands.tried) == 20, "a step is not repeated before a read has succeeded"
+        late = [at for at in ground.api.reads if at > 10]
+        first, longest = LOST_URGENT
+        assert min(ground.api.reads) >= first / 2
+        # Each key once in one to two seconds, and not all of them together.
+        assert 20 * 50 / longest <= len(late) <= 20 * 50 / (longest / 2)
+        assert max(Counter(round(at, 1) for at in late).values()) < 10
+        ground.hands.error = ground.api.error = None
+        back = asyncio.get_running_loop().time()
+        tried = len(ground.hands.tried)
+        ground.decide = lambda key: Decision()
+        for uid in list(ground.store.servers):
+            ground.controller.changed(Key(Kind.SERVER, uid))
+        await asyncio.sleep(longest)
+        assert len([at for at in ground.api.reads if at >= back]) == 20
+        assert len(ground.hands.tried) == tried
+
+    play(decide, scenario)
+
+
+def test_signs_of_life_do_not_hurry_a_node_whose_step_was_not_answered(play) -> None:
+    def decide(key: Key) -> Decision:
+        return Decision(step=ReportNode("host-1", 0, "to be told"), urgent=True)
+
+    async def scenario(ground: Ground) -> None:
+        lost(ground)
+        ground.store.put_node(node())
+        for _ in range(600):
+            await asyncio.sleep(0.1)
+            ground.controller.changed(VICTIM)
+        assert len(ground.hands.tried) == 1
+        assert 60 / 2 <= len(ground.api.reads) <= 60 + 5
+
+    play(decide, scenario)
+
+
+def test_news_of_the_object_itself_end_the_pause(play) -> None:
+    """The reply was lost, not the write: the watch shows it."""
+
+    def decide(key: Key) -> Decision:
+        return Decision(step=Report(key.id, 1, "to be told"), urgent=True)
+
+    async def scenario(ground: Ground) -> None:
+        lost(ground)
+        known = server(placement=placed())
+        ground.store.put_server(known)
+        await asyncio.sleep(30)
+        assert len(ground.hands.tried) == 1
+        ground.store.put_server(replace(known, resource_version="21"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        assert len(ground.hands.tried) == 2
+
+    play(decide, scenario)
+
+
+def test_a_conflict_is_no_lost_reply(play) -> None:
+    def decide(key: Key) -> Decision:
+        return Decision(step=Report(key.id, 1, "to be told"), urgent=True)
+
+    async def scenario(ground: Ground) -> None:
+        ground.hands.error = Conflict("planted")
+        ground.store.put_server(server())
+        await asyncio.sleep(0.1)
+        assert len(ground.hands.tried) >= 2
+        assert len(ground.api.reads) >= 1
+
+    play(decide, scenario)

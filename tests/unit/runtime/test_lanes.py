@@ -1,0 +1,82 @@
+"""Requests to a slow API: a bounded number at a time, and failover apart from routine."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from tests.simulation.loop import run
+from tests.unit.decide.builders import server
+
+from respawn.model.server import Server
+from respawn.runtime import lanes
+from respawn.runtime.lanes import FAILOVER, ROUTINE, LanedCluster
+
+
+class SlowApi:
+    """Answers when told to; counts what is under way."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.begun: list[str] = []
+        self.under_way = self.most = 0
+
+    async def get_server(self, namespace: str, name: str) -> Server:
+        self.begun.append(name)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self.go_on.wait()
+            await asyncio.sleep(0.01)
+        finally:
+            self.under_way -= 1
+        return server(name)
+
+    async def event(self, *about: Any) -> None:
+        raise AssertionError
+
+
+async def in_lane(urgent: bool, work: Awaitable[Any]) -> None:
+    lanes.urgent.set(urgent)
+    await work
+
+
+def start(cluster: LanedCluster, urgent: bool, count: int) -> list[asyncio.Task[None]]:
+    reads = (cluster.get_server("a", f"{'f' if urgent else 'r'}-{n}") for n in range(count))
+    return [asyncio.create_task(in_lane(urgent, read)) for read in reads]
+
+
+def test_each_lane_is_bounded_and_waits_for_itself_alone() -> None:
+    async def main() -> None:
+        api = SlowApi()
+        cluster = LanedCluster(api)  # type: ignore[arg-type]
+        tasks = start(cluster, False, 100)
+        await asyncio.sleep(1)
+        assert api.under_way == ROUTINE
+        tasks += start(cluster, True, 100)
+        await asyncio.sleep(1)
+        assert api.under_way == ROUTINE + FAILOVER, "failover waits for no routine"
+        api.go_on.set()
+        await asyncio.gather(*tasks)
+        assert api.most == ROUTINE + FAILOVER
+        failover = [name for name in api.begun if name.startswith("f")]
+        assert failover == [f"f-{n}" for n in range(100)], "in the order in which they came"
+
+    run(main())
+
+
+def test_a_request_that_is_given_up_frees_its_slot() -> None:
+    async def main() -> None:
+        api = SlowApi()
+        cluster = LanedCluster(api)  # type: ignore[arg-type]
+        first = start(cluster, True, FAILOVER)
+        await asyncio.sleep(1)
+        last = start(cluster, True, 1)
+        await asyncio.sleep(1)
+        assert len(api.begun) == FAILOVER
+        first[0].cancel()
+        await asyncio.sleep(1)
+        assert len(api.begun) == FAILOVER + 1
+        api.go_on.set()
+        await asyncio.gather(*first[1:], *last)
+
+    run(main())
