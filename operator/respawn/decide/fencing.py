@@ -95,6 +95,8 @@ def _blocklisted(world: World, node: Node, now: Now) -> Step | None:
     """OK and yet blocklisted (a late `add`, or a person): a fence like any other."""
     if node.fence.phase is not FencePhase.OK or node.registration is None:
         return None
+    if world.protected is None:
+        return None
     form = grounds.banned_in(node, world.blocklist or frozenset())
     if form is None or fence_table.clean_form(node.fence, form) != form:
         return None

@@ -29,7 +29,7 @@ def obstacle(world: World, node: Node) -> tuple[Reason, str] | None:
         if other.name != node.name
         for a in (*other.storage_addresses, *other.spec.management, *other.spec.migration)
     }
-    shared = sorted(addresses & (others | world.protected))
+    shared = sorted(addresses & (others | (world.protected or frozenset())))
     if shared:
         return Reason.ADDRESS_IN_USE, f"{', '.join(shared)} also belongs to something else"
     if fence_table.clean_form(node.fence) is None:
@@ -43,6 +43,9 @@ def held(world: World, node: Node, now: Now) -> Reason | None:
     """Why a condemned host is left alone for now; None: it is fenced, or not condemned."""
     if not liveness.verdict(world, node, now).condemned:
         return None
+    # safety: before Ceph's maps were read nobody knows whom a fence would hit.
+    if world.protected is None:
+        return Reason.CEPH_UNPROVEN
     blocked = obstacle(world, node)
     return blocked[0] if blocked else brake.doubt(world, node, now)
 

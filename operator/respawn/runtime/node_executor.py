@@ -117,6 +117,8 @@ class NodeExecutor:
     ) -> None:
         node = await self._still(step, FencePhase.FENCING)
         entries = fence_table.entries(node.fence)
+        if world.protected is None:
+            raise Unavailable("the addresses of Ceph itself, which are never fenced, are unknown")
         hit = {e.address for e in entries} & world.protected
         if hit:
             raise Refused(Reason.ADDRESS_IN_USE, f"{', '.join(sorted(hit))} is Ceph's or ours")

@@ -52,7 +52,7 @@ class Store:
         self.policy = Policy()
         self.sights: dict[str, Sight] = {}
         self.blocklist: frozenset[Entry] | None = None
-        self.protected: frozenset[str] = frozenset()
+        self.protected: frozenset[str] | None = None
         self.trouble: dict[str, Trouble] = {}
         self.reserved: dict[str, str] = {}
         self.nonced: dict[str, int] = {}

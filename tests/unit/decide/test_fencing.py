@@ -140,6 +140,12 @@ def test_a_clean_host_waits_for_the_end_of_an_entry_that_is_not_ours() -> None:
     assert isinstance(step(host, blocklist=frozenset({ours})), actions.BeginLift)
 
 
+def test_nobody_is_fenced_before_it_is_known_whom_it_must_not_hit() -> None:
+    assert step(node(), DEAD, protected=None) is None
+    listed = frozenset({Entry("198.51.100.11", Form.RANGE)})
+    assert step(node(), blocklist=listed, protected=None) is None
+
+
 def test_a_clean_host_waits_for_its_storage() -> None:
     host = clean(node(fence=fenced(form=Form.RANGE)))
     failing = replace(host, host=replace(host.host, storage_failing=True))
