@@ -43,6 +43,8 @@ class Pool:
     generation: int = 1
     deleting: bool = False
     protected_by_us: bool = False
+    created: datetime | None = None
+    """When its object was made."""
 
 
 @dataclass(frozen=True, slots=True)

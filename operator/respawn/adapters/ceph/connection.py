@@ -71,6 +71,9 @@ class Connection:
         Raises Unavailable, Refused.
         """
         access, held = self._where(), self._handle
+        if held and held.access.fsid != access.fsid:
+            # safety: fence, hearts and images must be of one cluster at any moment.
+            held.retire()
         if held is None or held.retired:
             return await asyncio.shield(self._connecting or self._begin(access))
         if held.access == access:

@@ -172,6 +172,19 @@ def test_a_new_key_makes_a_new_connection(cluster: Cluster) -> None:
     assert len(cluster.made) == 2
 
 
+def test_nothing_of_another_cluster_stays_in_use(cluster: Cluster) -> None:
+    given = [ACCESS]
+
+    async def test(made: Connection) -> None:
+        await made.run("ask", lambda h: None)
+        given.append(Access("respawn", "another fsid", ("198.51.100.9:3300",), "key"))
+        cluster.failure = Unavailable("no monitor")
+        with pytest.raises(Unavailable):
+            await made.run("ask", lambda h: None)
+
+    scenario(test, given)
+
+
 def test_a_wrong_key_does_not_take_the_working_connection_away(cluster: Cluster) -> None:
     given = [ACCESS]
 
