@@ -28,7 +28,8 @@ def decode(host: Fields) -> HostStatus:
 def _registration(part: Fields | None) -> Registration | None:
     if part is None:
         return None
-    return Registration(part.needed("machineID"), part.needed("bootID"), part.texts("addresses"))
+    machine_id, boot_id = part.needed("machineID"), part.needed("bootID")
+    return Registration(machine_id, boot_id, part.addresses("addresses"))
 
 
 def _capacity(part: Fields) -> Capacity:

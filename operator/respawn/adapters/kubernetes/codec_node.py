@@ -40,9 +40,9 @@ def _spec(spec: Fields) -> NodeSpec:
     addresses = spec.part("addresses")
     return NodeSpec(
         libvirt_uri=spec.part("libvirt").text("uri"),
-        management=addresses.texts("management"),
-        storage=addresses.texts("storage"),
-        migration=addresses.texts("migration"),
+        management=addresses.addresses("management"),
+        storage=addresses.addresses("storage"),
+        migration=addresses.addresses("migration"),
         cordoned=spec.part("scheduling").text("mode") == "Cordoned",
         ended_boots=spec.part("fencing").texts("endedBoots"),
     )
@@ -56,7 +56,7 @@ def _fence(part: Fields | None) -> Fence:
     return Fence(
         phase=part.word("phase", FencePhase.OK),
         generation=part.number("generation"),
-        addresses=part.texts("addresses"),
+        addresses=part.addresses("addresses"),
         machine_id=part.text_or_none("machineID"),
         boot_id=part.text_or_none("bootID"),
         form=part.word("form", Form.IP) if "form" in part else None,
