@@ -46,6 +46,14 @@ def retry_at(last: Setback | None) -> datetime | None:
     return last.at + min(FIRST_DELAY * (1 << doublings), LONGEST_DELAY)
 
 
+def still_due(last: Setback | None, now: datetime) -> timedelta | None:
+    """How long the next start has to wait, None: it need not."""
+    due = retry_at(last)
+    left = due - now if due is not None else timedelta()
+    # No delay is longer: one that seems so was written by a clock that was ahead, or is now behind.
+    return left if timedelta() < left <= LONGEST_DELAY else None
+
+
 def completed(server: Server) -> bool:
     """Whether the guest ended by itself, and its run policy says that this was it.
 
@@ -133,7 +141,8 @@ def _goes_first(other: Server, server: Server, now: Now) -> bool:
         or _failed_once(other)
         or _waits_for_capacity(other)
     )
-    return not gives_way and now.wall - (record.decided or now.wall) <= WAVE_LIMIT
+    # By another operator's clock, maybe, and that one may be ahead.
+    return not gives_way and abs(now.wall - (record.decided or now.wall)) <= WAVE_LIMIT
 
 
 def _failed_once(server: Server) -> bool:

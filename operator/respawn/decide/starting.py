@@ -59,9 +59,9 @@ def place(case: Case, s: Situation) -> Decision:
     unplugged = next((nic.name for nic in server.spec.networks if not nic.bridge), None)
     if unplugged is not None:
         return _nowhere_to_plug(case, unplugged)
-    due = recovery.retry_at(server.status.setback)
-    if due is not None and due > now.wall:
-        return _back_off(case, (due - now.wall).total_seconds())
+    left = recovery.still_due(server.status.setback, now.wall)
+    if left is not None:
+        return _back_off(case, left.total_seconds())
     first = recovery.waits_for(case.world, server, now)
     if first is not None:
         return _wave(case, first)
