@@ -87,7 +87,7 @@ def suspect_after(timings: Timings) -> float:
 
 def timings_for(world: World, node: Node) -> Timings:
     """The timings that bind this host: new ones only once its agent obeys them."""
-    return world.policy.binding(node.host.policy_generation)
+    return world.policy.binding(node.host.policy_generation, node.host.timings)
 
 
 def sign(pulse: Pulse, limit: float, now: float, readable: float) -> Sign:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from respawn.model.base import Owner
 from respawn.model.conditions import Condition
+from respawn.model.policy import Timings
 
 HOST_LABEL = "respawn.dev/host"
 
@@ -124,6 +125,8 @@ class HostStatus:
     """The fence generation for which the agent killed everything and saw nothing left."""
     policy_generation: int = 0
     """The RespawnPolicy generation whose timings the agent obeys."""
+    timings: Timings | None = None
+    """What the agent obeys, in full: a policy that is made anew begins at generation 1 again."""
     capacity: Capacity = Capacity()
     storage_failing: bool = False
     """The agent itself sees storage I/O fail."""

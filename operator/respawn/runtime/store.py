@@ -210,7 +210,7 @@ class Store:
     def _hear(self, name: str, sight: Sight, at: float) -> None:
         known = self.nodes.get(name)
         if known is not None:
-            timings = self.policy.binding(known.host.policy_generation)
+            timings = self.policy.binding(known.host.policy_generation, known.host.timings)
             sight = liveness.after_silence(self.sights.get(name, Sight()), sight, timings, at)
         self._see(name, sight)
 
