@@ -80,8 +80,12 @@ def waits_with_lift(node: Node, listing: Collection[Entry]) -> str | None:
 
 
 def banned_briefly(node: Node, listing: Collection[Entry]) -> bool:
-    """Whether an entry of its addresses is listed that is not ours and ends by itself."""
-    return any(brief(listing, Entry(a, form)) for a in node.fence.addresses for form in Form)
+    """Whether an entry of its addresses is listed that is not ours and ends by itself.
+
+    What is in the fence's own form is ours, maybe an old one: that goes with the lift.
+    """
+    others = [form for form in Form if form is not node.fence.form]
+    return any(brief(listing, Entry(a, form)) for a in node.fence.addresses for form in others)
 
 
 def clean(node: Node) -> bool:

@@ -137,7 +137,8 @@ def test_a_clean_host_waits_for_the_end_of_an_entry_that_is_not_ours() -> None:
     ours = Entry("198.51.100.11", Form.RANGE)
     theirs = Entry("198.51.100.11", Form.IP, brief=True)
     assert step(host, blocklist=frozenset({ours, theirs})) is None
-    assert isinstance(step(host, blocklist=frozenset({ours})), actions.BeginLift)
+    for entry in (ours, replace(ours, brief=True)):  # a year is nearly over: it goes with the lift
+        assert isinstance(step(host, blocklist=frozenset({entry})), actions.BeginLift)
 
 
 def test_nobody_is_fenced_before_it_is_known_whom_it_must_not_hit() -> None:
