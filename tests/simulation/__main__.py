@@ -35,7 +35,8 @@ def run(name: str, go, args) -> int:
         print("\n".join(getattr(play, "last_trace", [])[-200 if args.trace else -40 :]))
         if args.trace:
             traceback.print_exc()
-        print(f"{name}: {type(broken).__name__}: {str(broken).splitlines()[0]}", file=sys.stderr)
+        said = str(broken).splitlines() or traceback.format_tb(broken.__traceback__)[-1:]
+        print(f"{name}: {type(broken).__name__}: {said[0]}", file=sys.stderr)
         return 1
     if args.trace:
         print("\n".join(lab.trace))

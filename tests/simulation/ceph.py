@@ -12,7 +12,7 @@ from respawn.model.conditions import Reason
 from respawn.model.placement import Locker, entity_ip
 from respawn.model.server import Disk, DiskStatus, Server, disk_image
 from respawn.model.sight import Beat
-from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Pool, bans
+from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Pool, bans, listed
 from respawn.ports.errors import NotFound, Refused
 
 END = "ceph"
@@ -56,14 +56,15 @@ class FakeCeph:
     # The blocklist.
 
     def add(self, entries: Collection[Entry]) -> None:
-        self.entries = self.entries | frozenset(entries)
+        # What is there keeps its expiry.
+        self.entries = self.entries | {e for e in entries if not listed(self.entries, e)}
         for image in self.images.values():
             for client in [c for c in image.watchers if bans(self.entries, c)]:
                 del image.watchers[client]
         self.changed()
 
     def remove(self, entries: Collection[Entry]) -> None:
-        self.entries = self.entries - frozenset(entries)
+        self.entries = self.entries - {replace(e, brief=b) for e in entries for b in (True, False)}
         self.changed()
 
     # Images.

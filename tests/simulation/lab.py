@@ -137,6 +137,12 @@ class Lab:
         spec = replace(node.spec, storage=addresses)
         self.api.apply_node(replace(node, spec=spec, generation=node.generation + 1))
 
+    def confirm_ended(self, host: str, *boots: str) -> None:
+        """A person's word that those boots have ended."""
+        node = self.api.nodes[host]
+        spec = replace(node.spec, ended_boots=boots)
+        self.api.apply_node(replace(node, spec=spec, generation=node.generation + 1))
+
     def cordon(self, *names: str) -> None:
         """Exactly these hosts are cordoned."""
         for node in list(self.api.nodes.values()):

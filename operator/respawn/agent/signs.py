@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from respawn.agent.ports import AgentPorts
 from respawn.agent.state import AgentState
+from respawn.model.conditions import Reason
 from respawn.model.host import DomainState
 from respawn.model.sight import Beat, HeartServer
 from respawn.ports.cluster import Lease
@@ -99,8 +100,10 @@ class Signs:
             )
             self.on_beat(begun)
             self.state.journal.keep_contact(begun)
-        except Refused:
-            # Blocklisted: Ceph answers, with a no.
+        except Refused as refused:
+            # Blocklisted: Ceph answers, with a no. So it can be reached.
+            if refused.reason == Reason.BLOCKLISTED:
+                self.on_storage(failing=False)
             await self._read_blocklist()
         except PortError:
             self.on_beat_lost()

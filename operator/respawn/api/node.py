@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from respawn.api.base import Extra, Model, Resource, named_like_a_host, rule, rules, unique
 from respawn.api.node_status import NodeStatus
-from respawn.api.types import IPAddress, Quantity
+from respawn.api.types import Identity, IPAddress, Quantity
 
 
 class Libvirt(Model):
@@ -68,6 +68,18 @@ class Maintenance(Model):
     )
 
 
+class Fencing(Model):
+    """What a person knows of the host that nothing can tell Respawn."""
+
+    ended_boots: Annotated[list[Identity], Field(max_length=16), unique()] = Field(
+        default_factory=list,
+        description="Boot IDs (status.fence.bootID, or a server's placement) of which a person "
+        "confirms that they have ended: the machine was switched off, or is destroyed. Counts as "
+        "proof for their servers and lifts their fence. It cannot be taken back: never name a boot "
+        "that may still run.",
+    )
+
+
 class NodeSpec(Model):
     """What the host's owner says."""
 
@@ -78,6 +90,9 @@ class NodeSpec(Model):
         description="Whether servers are placed here, and what is kept from them.",
     )
     maintenance: Maintenance = Field(default=Maintenance(), description="Emptying the host.")
+    fencing: Fencing | None = Field(
+        default=None, description="What a person knows that nothing can tell Respawn."
+    )
 
 
 class Node(Resource):

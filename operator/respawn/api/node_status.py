@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from respawn.api.base import Model, Status, keyed, rule, rules, unique
 from respawn.api.conditions import Conditions
-from respawn.api.types import Address, Count, Identity, Reason, Size, Text, Time
+from respawn.api.types import Address, Count, Identity, Reason, Size, Span, Text, Time
 
 FenceForm = Literal["ip", "range"]
 """How a blocklist entry is written: `IP:0/0` or range `IP/32`, two keys with one effect."""
@@ -78,6 +78,17 @@ class ServerReport(Model):
     )
 
 
+class ObeyedTimings(Model):
+    """The timings that the agent obeys."""
+
+    lease_renew: Span = Field(description="leaseRenew that it obeys.")
+    heartbeat: Span = Field(description="heartbeat that it obeys.")
+    pause_after: Span = Field(description="pauseAfter that it obeys.")
+    fence_after: Span = Field(description="fenceAfter that it obeys.")
+    unresponsive_after: Span = Field(description="unresponsiveAfter that it obeys.")
+    storage_lost_after: Span = Field(description="storageLostAfter that it obeys.")
+
+
 class HostStatus(Model):
     """What the host's agent reports."""
 
@@ -92,6 +103,11 @@ class HostStatus(Model):
     policy_generation: Count | None = Field(
         default=None,
         description="metadata.generation of the RespawnPolicy whose timings the agent obeys.",
+    )
+    timings: ObeyedTimings | None = Field(
+        default=None,
+        description="The timings that the agent obeys: the host is judged by the slower of these "
+        "and the policy's.",
     )
     capacity: Capacity | None = Field(default=None, description="What the host has.")
     storage: Literal["OK", "Failing"] | None = Field(

@@ -22,7 +22,7 @@ from respawn.api.types import (
     Time,
 )
 
-ProofKind = Literal["Fenced", "PoweredOff", "NewBoot", "Ended"]
+ProofKind = Literal["Fenced", "PoweredOff", "NewBoot", "Ended", "Confirmed"]
 
 
 class Locker(Model):
@@ -39,12 +39,16 @@ class Proof(Model):
     kind: ProofKind = Field(
         description="Fenced: every address of its host is blocklisted, read back. PoweredOff: the "
         "BMC reports power off. NewBoot: the same machine came back with another boot ID. Ended: "
-        "the agent of that boot read the revocation, then saw that nothing of it is left."
+        "the agent of that boot read the revocation, then saw that nothing of it is left. "
+        "Confirmed: a person confirmed, in the Node's spec, that its boot has ended."
     )
     fence_generation: Count | None = Field(
         default=None, description="Fenced: the generation of its host's fence."
     )
-    boot_id: Identity | None = Field(default=None, description="NewBoot: the boot ID seen instead.")
+    boot_id: Identity | None = Field(
+        default=None,
+        description="NewBoot: the boot ID seen instead. Confirmed: the one that has ended.",
+    )
     observed_at: Time | None = Field(
         default=None, description="When it was observed; the observation began after Revoked."
     )

@@ -53,15 +53,28 @@ def failing(world: World, node: Node, now: Now) -> int:
 def _fails_with(world: World, other: Node, own: float | None, now: Now) -> bool:
     window = world.policy.brake_window
     if other.fence.phase in (FencePhase.FENCING, FencePhase.FENCED):
-        since = other.fence.fenced
-        silent = not _lease_fresh(world, other, now)
-        return silent and (since is None or now.wall - since <= timedelta(seconds=window))
+        return not _lease_fresh(world, other, now) and _fenced_near(world, other, own, now)
     if _just_back(world, other, now):
         return True
     v = liveness.verdict(world, other, now)
     if v.state not in liveness.FAILING or v.failed_at is None:
         return False
     return own is None or abs(v.failed_at - own) <= window
+
+
+def _fenced_near(world: World, other: Node, own: float | None, now: Now) -> bool:
+    """Whether a host that was fenced failed within one window of `own` (else of now)."""
+    fenced, window = other.fence.fenced, world.policy.brake_window
+    if fenced is None:
+        return True
+    failed = now.mono if own is None else own
+    seen = liveness.last_change(world.sights.get(other.name, Sight()))
+    if seen is not None and seen[1] <= fenced:
+        # This process saw it fail: no wall clock, which may be set, has a say.
+        theirs = seen[0] + liveness.timings_for(world, other).fence_after
+        return abs(theirs - failed) <= window
+    failed_wall = now.wall - timedelta(seconds=now.mono - failed)
+    return abs(fenced - failed_wall) <= timedelta(seconds=window)
 
 
 def _just_back(world: World, node: Node, now: Now) -> bool:

@@ -8,15 +8,17 @@ lifted) and the executor (what has been done to Ceph before a move).
     OK(g) -> Fencing(g+1) -> Fenced(g+1) -> Lifting(g+1) -> OK(g+1)
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
 from respawn.model.base import Owner
 from respawn.model.node import Fence, FencePhase, Form, Node, Taint
-from respawn.model.storage import Entry
+from respawn.model.storage import Entry, brief, listed
 
 MOVES = {
     "begin": (FencePhase.OK, FencePhase.FENCING),
+    "reform": (FencePhase.FENCING, FencePhase.FENCING),
     "done": (FencePhase.FENCING, FencePhase.FENCED),
     "lift": (FencePhase.FENCED, FencePhase.LIFTING),
     "take": (FencePhase.LIFTING, FencePhase.LIFTING),
@@ -63,6 +65,15 @@ def begin(node: Node, *, reason: str, prefer: Form = Form.IP) -> Fence:
     )
 
 
+def reform(fence: Fence, generation: int, form: Form) -> Fence:
+    """Fencing(g) in another form: in the first one an entry stands that ends soon."""
+    _same(fence, generation)
+    # safety: never a form with a late `rm` under way.
+    if form is fence.form or clean_form(fence, form) is not form:
+        raise IllegalMove(f"reform: {form} is tainted, or the form it has")
+    return _moved(fence, "reform", form=form)
+
+
 def done(fence: Fence, generation: int, *, at: datetime) -> Fence:
     """Fencing(g) -> Fenced(g): every entry was read back."""
     _same(fence, generation)
@@ -106,6 +117,16 @@ def untainted(fence: Fence, gone: frozenset[Owner]) -> Fence:
 def entries(fence: Fence) -> frozenset[Entry]:
     """The blocklist entries that this fence consists of."""
     return frozenset(Entry(address, fence.form) for address in fence.addresses)
+
+
+def brief_in(fence: Fence, listing: Collection[Entry]) -> bool:
+    """Whether one of its entries is listed that ends soon."""
+    return any(brief(listing, entry) for entry in entries(fence))
+
+
+def gone(fence: Fence, listing: Collection[Entry]) -> frozenset[Entry]:
+    """Its entries that are not listed at all."""
+    return frozenset(entry for entry in entries(fence) if not listed(listing, entry))
 
 
 def _same(fence: Fence, generation: int) -> None:

@@ -16,6 +16,7 @@ from respawn.model.actions import (
     LookAtWatches,
     ProtectNode,
     ReportNode,
+    RestoreFence,
     Step,
     TakeLift,
     UnprotectNode,
@@ -29,6 +30,9 @@ from respawn.model.world import World
 HOLD_AGAIN = 0.5
 """Seconds until a held fence is thought over."""
 
+FENCE_AGAIN = 5.0
+"""Seconds until it is asked again whether a fence still stands."""
+
 
 def decide(world: World, node: Node, now: Now) -> Decision:
     """The next step for `node`; None when there is nothing to do until `next_check`."""
@@ -39,10 +43,13 @@ def decide(world: World, node: Node, now: Now) -> Decision:
         step = row(world, node, now)
         if step is not None:
             break
-    urgent = isinstance(step, (BeginFence, ApplyFence, AskWitnesses))
+    urgent = isinstance(step, (BeginFence, ApplyFence, RestoreFence, AskWitnesses))
     next_check = v.next_check
     if grounds.held(world, node, now):
         next_check = now.mono + HOLD_AGAIN
+    if node.fence.phase is FencePhase.FENCED:
+        soon = now.mono + FENCE_AGAIN
+        next_check = soon if next_check is None else min(next_check, soon)
     return Decision(step, next_check, outlook, urgent=urgent)
 
 
@@ -88,6 +95,8 @@ def _blocklisted(world: World, node: Node, now: Now) -> Step | None:
     """OK and yet blocklisted (a late `add`, or a person): a fence like any other."""
     if node.fence.phase is not FencePhase.OK or node.registration is None:
         return None
+    if world.protected is None:
+        return None
     form = grounds.banned_in(node, world.blocklist or frozenset())
     if form is None or fence_table.clean_form(node.fence, form) != form:
         return None
@@ -98,7 +107,18 @@ def _blocklisted(world: World, node: Node, now: Now) -> Step | None:
 def _lift(world: World, node: Node, now: Now) -> Step | None:
     if node.fence.phase is not FencePhase.FENCED or not grounds.clean(node):
         return None
+    if grounds.waits_with_lift(node, world.blocklist or frozenset()) is not None:
+        return None  # it would be fenced again for that
     return BeginLift(node.name, node.fence.generation, "its host is proven clean")
+
+
+def _restore(world: World, node: Node, now: Now) -> Step | None:
+    """Somebody removed what the fence consists of: a person, a late `rm`, or time."""
+    if node.fence.phase is not FencePhase.FENCED or world.blocklist is None:
+        return None
+    if not fence_table.gone(node.fence, world.blocklist):
+        return None
+    return RestoreFence(node.name, node.fence.generation, "entries of its fence are gone")
 
 
 def _finish(world: World, node: Node, now: Now) -> Step | None:
@@ -120,7 +140,8 @@ def _protect(world: World, node: Node, now: Now) -> Step | None:
     if node.deleting == node.protected_by_us and not node.deleting:
         return ProtectNode(node.name, node.fence.generation, "it may be fenced one day")
     # safety: with the object would go addresses, generation and taints of a fence.
-    idle = node.fence.phase is FencePhase.OK and not world.here(node.name)
+    idle = node.fence.phase is FencePhase.OK and not node.fence.tainted
+    idle = idle and not world.here(node.name)
     if node.deleting and node.protected_by_us and idle:
         return UnprotectNode(node.name, node.fence.generation, "nothing is placed or fenced there")
     return None
@@ -136,6 +157,6 @@ def _tell(world: World, node: Node, now: Now) -> Step | None:
 
 ROWS: tuple[Row, ...] = (
     *(_complete, _begin, _ask, _blocklisted),
-    *(_finish, _lift, _untaint, _protect, _tell),
+    *(_finish, _lift, _restore, _untaint, _protect, _tell),
 )
 """What matters most comes first."""

@@ -7,7 +7,7 @@ from respawn.decide.liveness import State
 from respawn.model.base import Now, Owner
 from respawn.model.conditions import Reason, known
 from respawn.model.node import FencePhase, Form, Node
-from respawn.model.storage import Entry
+from respawn.model.storage import Entry, brief, listed
 from respawn.model.world import World
 
 REASONS = {
@@ -29,7 +29,7 @@ def obstacle(world: World, node: Node) -> tuple[Reason, str] | None:
         if other.name != node.name
         for a in (*other.storage_addresses, *other.spec.management, *other.spec.migration)
     }
-    shared = sorted(addresses & (others | world.protected))
+    shared = sorted(addresses & (others | (world.protected or frozenset())))
     if shared:
         return Reason.ADDRESS_IN_USE, f"{', '.join(shared)} also belongs to something else"
     if fence_table.clean_form(node.fence) is None:
@@ -43,6 +43,9 @@ def held(world: World, node: Node, now: Now) -> Reason | None:
     """Why a condemned host is left alone for now; None: it is fenced, or not condemned."""
     if not liveness.verdict(world, node, now).condemned:
         return None
+    # safety: before Ceph's maps were read nobody knows whom a fence would hit.
+    if world.protected is None:
+        return Reason.CEPH_UNPROVEN
     blocked = obstacle(world, node)
     return blocked[0] if blocked else brake.doubt(world, node, now)
 
@@ -53,24 +56,43 @@ def doom(world: World, node: Node, now: Now) -> Reason | None:
         # safety: the intent is on record, so the fence will be completed by somebody; revoking
         # proves nothing by itself (R1).
         return known(node.fence.reason, Reason.HOST_FENCED)
-    v = liveness.verdict(world, node, now)
-    if v.state is State.REBOOTED:
-        return Reason.HOST_REBOOTED
-    if not v.condemned or held(world, node, now):
-        return None
-    return REASONS[v.state]
+    # A verdict alone revokes nothing: the last look before the intent may find the host alive, and
+    # its agent ends without grace what is revoked.
+    rebooted = liveness.verdict(world, node, now).state is State.REBOOTED
+    return Reason.HOST_REBOOTED if rebooted else None
 
 
 def banned_in(node: Node, listing: Collection[Entry]) -> Form | None:
     """The form in which one of the host's addresses is in the blocklist, if any."""
     for form in Form:
-        if any(Entry(address, form) in listing for address in node.storage_addresses):
+        if any(listed(listing, Entry(address, form)) for address in node.storage_addresses):
             return form
     return None
 
 
+def waits_with_lift(node: Node, listing: Collection[Entry]) -> str | None:
+    """Why a host that is proven clean is not let in yet; None: it is."""
+    if node.host.storage_failing and not node.gone:
+        return "its storage can be reached again"
+    if banned_briefly(node, listing):
+        return "an entry of the blocklist that is not ours ends"
+    return None
+
+
+def banned_briefly(node: Node, listing: Collection[Entry]) -> bool:
+    """Whether an entry of its addresses is listed that is not ours and ends by itself.
+
+    What is in the fence's own form is ours, maybe an old one: that goes with the lift.
+    """
+    others = [form for form in Form if form is not node.fence.form]
+    return any(brief(listing, Entry(a, form)) for a in node.fence.addresses for form in others)
+
+
 def clean(node: Node) -> bool:
     """S4: whether no instance of before the fence can be left on the host."""
+    # safety: a person's word for exactly the boot that is fenced: what ran in it is gone.
+    if node.fence.boot_id in node.spec.ended_boots:
+        return True
     fence, registered = node.fence, node.registration
     # safety: the report is bound to this generation; another boot counts only of that machine.
     if registered is None or registered.machine_id != fence.machine_id:

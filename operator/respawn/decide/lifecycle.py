@@ -68,8 +68,10 @@ def _placed(case: Case) -> Decision:
 
 
 def _rebooted(server: Server, node: Node) -> Reason | None:
-    registered = node.registration
-    if registered is None or registered.boot_id == server.placement.boot_id:
+    registered, boot = node.registration, server.placement.boot_id
+    if boot in node.spec.ended_boots:
+        return Reason.HOST_LOST
+    if registered is None or registered.boot_id == boot:
         return None
     return Reason.HOST_REBOOTED
 

@@ -87,7 +87,7 @@ def suspect_after(timings: Timings) -> float:
 
 def timings_for(world: World, node: Node) -> Timings:
     """The timings that bind this host: new ones only once its agent obeys them."""
-    return world.policy.binding(node.host.policy_generation)
+    return world.policy.binding(node.host.policy_generation, node.host.timings)
 
 
 def sign(pulse: Pulse, limit: float, now: float, readable: float) -> Sign:
@@ -107,7 +107,7 @@ def silent_for(pulse: Pulse) -> float | None:
 
 def verdict(world: World, node: Node, now: Now) -> Verdict:
     """What to think of `node`."""
-    if node.registration is None:
+    if node.registration is None or (node.gone and node.fence.phase is FencePhase.OK):
         return Verdict(State.UNREGISTERED)
     sight = world.sights.get(node.name, Sight())
     timings = timings_for(world, node)

@@ -1,6 +1,6 @@
 """What a node's status tells: each aspect judged by itself, Ready as their sum."""
 
-from respawn.decide import grounds, liveness
+from respawn.decide import fence_table, grounds, liveness
 from respawn.decide.liveness import Sign, State
 from respawn.model.actions import Outlook
 from respawn.model.base import Now
@@ -35,7 +35,7 @@ def outlook(world: World, node: Node, now: Now) -> Outlook:
         _storage(world, node, now),
         _hypervisor(world, node),
         _fencing_ready(world, node),
-        _fenced(node),
+        _fenced(world, node),
         _schedulable(world, node, now),
     ]
     rows.append(_ready(world, node, now, rows))
@@ -89,30 +89,55 @@ def _fencing_ready(world: World, node: Node) -> Row:
     return Type.FENCING_READY, "False", blocked[0], blocked[1]
 
 
-def _fenced(node: Node) -> Row:
+def _fenced(world: World, node: Node) -> Row:
     phase = node.fence.phase
     if phase is FencePhase.OK:
         return Type.FENCED, "False", Reason.NOT_FENCED, ""
+    listing = world.blocklist or frozenset()
+    if phase is FencePhase.FENCED and world.blocklist is not None:
+        lost = sorted(e.address for e in fence_table.gone(node.fence, listing))
+        if lost:
+            message = f"{', '.join(lost)} vanished from Ceph's blocklist; put back at once"
+            return Type.FENCED, "False", Reason.FENCE_GONE, message
+    fenced = phase is FencePhase.FENCED
+    waits_for = grounds.waits_with_lift(node, listing)
+    if fenced and grounds.clean(node) and waits_for is not None:
+        return Type.FENCED, "True", str(phase), f"it is clean; waits until {waits_for}"
     ends = {
         FencePhase.FENCING: "its addresses are being blocklisted",
-        FencePhase.FENCED: "ends when its agent reports clean, or it comes back with another boot",
+        FencePhase.FENCED: _ends(node),
         FencePhase.LIFTING: "its entries are being removed",
     }
-    true: Status = "True" if phase is FencePhase.FENCED else "False"
+    true: Status = "True" if fenced else "False"
     return Type.FENCED, true, str(phase), ends[phase]
+
+
+def _ends(node: Node) -> str:
+    """What ends a fence that stands."""
+    fence, registered = node.fence, node.registration
+    by_hand = f"put its boot ID, {fence.boot_id}, into spec.fencing.endedBoots"
+    if registered is not None and registered.machine_id != fence.machine_id:
+        return (
+            f"another machine has its name now and cannot speak for the fenced one: once that is "
+            f"off or destroyed, {by_hand}"
+        )
+    if node.deleting:
+        return f"it is to be removed: once its machine is off or destroyed, {by_hand}"
+    return "ends when its agent reports clean, or it comes back with another boot"
 
 
 def _schedulable(world: World, node: Node, now: Now) -> Row:
     if node.deleting:
-        left = len(world.by_node.get(node.name, ()))
-        message = f"it is to be removed; waits until the {left} servers on it are gone"
-        return Type.SCHEDULABLE, "False", Reason.DELETING, message
+        return Type.SCHEDULABLE, "False", Reason.DELETING, _removal(world, node)
     if node.spec.cordoned:
         return Type.SCHEDULABLE, "False", Reason.CORDONED, "ends with scheduling.mode Enabled"
     if node.spec.drain:
         return Type.SCHEDULABLE, "False", Reason.DRAIN_COMES_LATER, _drain(world, node)
     if node.fence.phase is not FencePhase.OK:
         return Type.SCHEDULABLE, "False", Reason.FENCED, "ends when its fence is lifted"
+    if node.host.storage_failing:
+        message = "its agent sees storage I/O fail"
+        return Type.SCHEDULABLE, "False", Reason.UNREACHABLE, message
     if liveness.verdict(world, node, now).state in (State.HEALTHY, State.SUSPECT):
         return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
     reason, message = _sentence(world, node, now)
@@ -127,13 +152,25 @@ def _drain(world: World, node: Node) -> str:
     )
 
 
+def _removal(world: World, node: Node) -> str:
+    """What the removal of its object waits for."""
+    left = len(world.by_node.get(node.name, ()))
+    if left:
+        return f"it is to be removed; waits until the {left} servers on it are gone"
+    if node.fence.phase is not FencePhase.OK:
+        return "it is to be removed; waits until its fence is lifted"
+    told = ", ".join(f"{t.form} by {t.owner}" for t in node.fence.tainted)
+    if told:
+        return f"it is to be removed; a late removal may still arrive ({told}) until they restart"
+    return "it is being removed"
+
+
 def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
     if node.fence.phase is not FencePhase.OK:
         return (
             Type.READY,
             "False",
-            str(node.fence.phase),
-            next(m for kind, _, _, m in rows if kind is Type.FENCED),
+            *next((reason, m) for kind, _, reason, m in rows if kind is Type.FENCED),
         )
     why = grounds.held(world, node, now)
     if why is not None:
@@ -150,6 +187,9 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
 
 def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
     state = liveness.verdict(world, node, now).state
+    if node.gone:
+        message = "its last boot is confirmed to have ended; start its agent, or delete the Node"
+        return Reason.NOT_REGISTERED, message
     if state is State.UNREGISTERED:
         return Reason.NOT_REGISTERED, "no agent has registered; start respawn-agent on the host"
     return _SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))

@@ -81,6 +81,8 @@ def _state(world: World, server: Server, node: Node, now: Now) -> str | None:
         return "has no registered agent"
     if node.fence.phase is not FencePhase.OK:
         return f"is fenced ({node.fence.phase})"
+    if node.host.storage_failing:
+        return "cannot reach its storage"
     state = liveness.verdict(world, node, now).state
     return None if state is liveness.State.HEALTHY else f"is not healthy ({state})"
 

@@ -29,6 +29,13 @@ def by_host(server: Server, node: Node | None, at: datetime | None = None) -> Pr
     if _new_boot(p, node):
         registered = node.registration
         return Proof(ProofKind.NEW_BOOT, at, boot_id=registered.boot_id if registered else None)
+    # safety: of a boot that is over nothing can come back, whatever its machine does later.
+    if p.boot_id is not None and p.boot_id in node.spec.ended_boots:
+        return Proof(ProofKind.CONFIRMED, at, boot_id=p.boot_id)
+    # safety: the fence of another machine, that has its name now, does not shut out the one that it
+    # was placed on.
+    if node.fence.machine_id != p.machine_id:
+        return None
     # safety: Fencing is an intent; only Fenced was read back.
     if node.fence.phase is FencePhase.FENCED:
         return Proof(ProofKind.FENCED, at, fence_generation=node.fence.generation)

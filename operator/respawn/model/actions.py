@@ -162,6 +162,13 @@ class ApplyFence(NodeStep):
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreFence(NodeStep):
+    """Fenced(g), and Ceph's blocklist lacks some of its entries: add them again."""
+
+    name: ClassVar[str] = "restored"
+
+
+@dataclass(frozen=True, slots=True)
 class BeginLift(NodeStep):
     """Fenced(g), proven clean -> Lifting(g), mine."""
 
@@ -213,6 +220,7 @@ Step = (
     | LookAtWatches
     | BeginFence
     | ApplyFence
+    | RestoreFence
     | BeginLift
     | TakeLift
     | FinishLift

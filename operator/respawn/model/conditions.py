@@ -135,6 +135,7 @@ class Reason(StrEnum):
     FENCED = "Fenced"
     LIFTING = "Lifting"
     NOT_FENCED = "NotFenced"
+    FENCE_GONE = "FenceEntriesGone"
     ALL_FORMS_TAINTED = "AllFormsTainted"
     ADDRESS_IN_USE = "AddressBelongsToOthers"
     NO_ADDRESSES = "NoStorageAddresses"

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from respawn.model.base import Owner
 from respawn.model.conditions import Condition
+from respawn.model.policy import Timings
 
 HOST_LABEL = "respawn.dev/host"
 
@@ -124,6 +125,8 @@ class HostStatus:
     """The fence generation for which the agent killed everything and saw nothing left."""
     policy_generation: int = 0
     """The RespawnPolicy generation whose timings the agent obeys."""
+    timings: Timings | None = None
+    """What the agent obeys, in full: a policy that is made anew begins at generation 1 again."""
     capacity: Capacity = Capacity()
     storage_failing: bool = False
     """The agent itself sees storage I/O fail."""
@@ -143,6 +146,8 @@ class NodeSpec:
     """It is to be emptied: no new servers come here."""
     reserved: int | None = None
     """Bytes kept for the host itself; None: what its agent is configured to keep."""
+    ended_boots: tuple[str, ...] = ()
+    """Boots of which a person confirms that they have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,12 @@ class Node:
         """Bytes that are never given to servers."""
         own = self.host.capacity.reserved
         return own if self.spec.reserved is None else self.spec.reserved
+
+    @property
+    def gone(self) -> bool:
+        """Whether a person confirmed that the boot which is registered has ended."""
+        registered = self.registration
+        return registered is not None and registered.boot_id in self.spec.ended_boots
 
     def label(self, key: str) -> str | None:
         """Its label, every host being its own `respawn.dev/host` even when unlabelled."""

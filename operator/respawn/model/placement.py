@@ -33,6 +33,8 @@ class ProofKind(StrEnum):
     """(c) The same machine came back with another boot ID."""
     ENDED = "Ended"
     """(d) The agent of that boot, having read the revocation, saw it absent."""
+    CONFIRMED = "Confirmed"
+    """(e) A person confirmed that the boot has ended (spec.fencing.endedBoots)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

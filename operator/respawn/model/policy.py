@@ -61,9 +61,14 @@ class Policy:
     observed_generation: int = -1
     uid: str = ""
 
-    def binding(self, acknowledged: int) -> Timings:
-        """The timings that a host is judged by: the new ones only once its agent obeys them."""
+    def binding(self, acknowledged: int, obeyed: Timings | None = None) -> Timings:
+        """The timings that a host is judged by: the new ones only once its agent obeys them.
+
+        `obeyed` is what it said that it obeys; `acknowledged` the generation that counts for one
+        that does not say so.
+        """
+        if obeyed is not None:
+            return self.timings.slower(obeyed)
         if acknowledged >= self.generation:
             return self.timings
-        obeyed = self.earlier.get(acknowledged, Timings())
-        return self.timings.slower(obeyed)
+        return self.timings.slower(self.earlier.get(acknowledged, Timings()))

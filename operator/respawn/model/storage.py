@@ -1,6 +1,7 @@
 """Pools, golden images, and what is seen of Ceph's side: image clients and blocklist entries."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from respawn.model.conditions import Condition
@@ -42,6 +43,8 @@ class Pool:
     generation: int = 1
     deleting: bool = False
     protected_by_us: bool = False
+    created: datetime | None = None
+    """When its object was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +117,22 @@ class Entry:
 
     address: str
     form: Form | None = None
+    brief: bool = False
+    """As listed: it ends soon (Ceph's own default is an hour), so nothing may rest on it. It is
+    not equal to the entry that lasts."""
+
+
+def brief(entries: Collection[Entry], entry: Entry) -> bool:
+    """Whether `entry` is listed, but ends soon. Adding it again does not prolong it."""
+    return replace(entry, brief=True) in entries
+
+
+def listed(entries: Collection[Entry], entry: Entry) -> bool:
+    """Whether `entry` is listed now, for however long."""
+    return entry in entries or brief(entries, entry)
 
 
 def bans(entries: frozenset[Entry], address: str) -> bool:
-    """Whether the client at entity address `address` is blocklisted, by nonce or by its IP."""
+    """Whether the client at entity address `address` is blocklisted now, by nonce or by its IP."""
     ip = entity_ip(address)
-    return Entry(address) in entries or any(Entry(ip, form) in entries for form in Form)
+    return listed(entries, Entry(address)) or any(listed(entries, Entry(ip, f)) for f in Form)

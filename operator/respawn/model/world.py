@@ -60,8 +60,8 @@ class World:
     """Key (as text) -> why its last step was refused."""
     blocklist: frozenset[Entry] | None = None
     """As last read; None when it could not be."""
-    protected: frozenset[str] = frozenset()
-    """IPs of mons, OSDs, mgrs and operators: never fenced."""
+    protected: frozenset[str] | None = frozenset()
+    """IPs of mons, OSDs, mgrs and this operator: never fenced. None while they are unknown."""
 
     def here(self, node: str) -> tuple[Server, ...]:
         """Servers of which an instance may exist on that node, in a stable order."""

@@ -15,7 +15,7 @@ class FencePort(Protocol):
     async def add(self, entries: Collection[Entry]) -> None:
         """Blocklist every entry, with the longest expiry, all at once.
 
-        Returns when each command was acknowledged.
+        Returns when each command was acknowledged. One that is there already keeps its expiry.
         """
         ...
 
@@ -27,7 +27,10 @@ class FencePort(Protocol):
         ...
 
     async def listing(self) -> frozenset[Entry]:
-        """Every entry there is, by a second connection, begun after the call."""
+        """Every entry there is, by a second connection, begun after the call.
+
+        Those that end soon are marked as brief.
+        """
         ...
 
     async def own_addresses(self) -> frozenset[str]:

@@ -1,11 +1,13 @@
 """Ceph behind the ports, reached as StoragePools and their Secrets say, which may change any time.
 
-All pools are in one Ceph cluster; the first that is known gives the way to it. What is known stays
-in use when its Secret goes away: a fence must not fail for that.
+All pools are in one Ceph cluster; the oldest one that is known gives the way to it, for every
+operator alike, whichever Secret it read first: hearts beat there, and there it fences. What is
+known stays in use when its Secret goes away: a fence must not fail for that.
 """
 
 import asyncio
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any
 
 from respawn.adapters.ceph.access import Access
@@ -18,6 +20,8 @@ from respawn.model.sight import Beat
 from respawn.model.storage import Image, Kept, Origin, Pool
 from respawn.ports.errors import Refused, Unavailable
 from respawn.ports.library import Progress, Usage
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class CephSide:
@@ -45,9 +49,10 @@ class CephSide:
 
     def first(self) -> tuple[Pool, str]:
         """The pool that gives the way, and its key. Raises Unavailable."""
-        for found in self._known.values():
-            return found
-        raise Unavailable("there is no StoragePool whose credentials are known")
+        known = self._known.values()
+        if not known:
+            raise Unavailable("there is no StoragePool whose credentials are known")
+        return min(known, key=lambda found: (found[0].created or _LONG_AGO, found[0].name))
 
     def _where(self) -> Access:
         pool, key = self.first()

@@ -77,7 +77,8 @@ class _Round:
         in_doubt = node.name in self._store.uneasy and node.fence.phase is FencePhase.OK
         if pulse.read_at is None or in_doubt:
             return True
-        often = self._store.policy.binding(node.host.policy_generation).heartbeat / 2
+        host = node.host
+        often = self._store.policy.binding(host.policy_generation, host.timings).heartbeat / 2
         return self._clock.now().mono - pulse.read_at >= often - 1e-6
 
     async def _read(self, name: str) -> None:

@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from respawn.decide import fence_table, grounds, liveness
 from respawn.model import actions
 from respawn.model.actions import NodeStep, Outlook
 from respawn.model.conditions import Reason, merged
-from respawn.model.node import Fence, Form, Node
+from respawn.model.node import Fence, FencePhase, Form, Node
 from respawn.model.sight import Answer, Testimony, WatchLook
-from respawn.model.storage import bans
+from respawn.model.storage import Entry, bans
 from respawn.model.world import World
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster, Leases
-from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
+from respawn.ports.errors import Conflict, NotFound, PortError, Refused, Unavailable
 from respawn.ports.fence import FencePort
 from respawn.ports.images import Images
 from respawn.ports.witness import Witness
@@ -41,6 +42,7 @@ class NodeExecutor:
         self._methods: dict[type, Callable[[Any, Node, Outlook, World], Awaitable[None]]] = {
             actions.BeginFence: self._begin,
             actions.ApplyFence: self._apply,
+            actions.RestoreFence: self._restore,
             actions.BeginLift: self._lift,
             actions.TakeLift: self._take,
             actions.FinishLift: self._finish,
@@ -73,12 +75,14 @@ class NodeExecutor:
         if blocked is not None:
             raise Refused(*blocked)
         # safety: an intent only; it forbids every start there and proves nothing.
-        await self._move(fresh, outlook, lambda n: self._same_boot(n, step, form))
+        await self._move(fresh, outlook, lambda n: self._as_judged(n, fresh, step, form))
         self._point("Fencing")
 
-    def _same_boot(self, node: Node, step: actions.BeginFence, form: Form) -> Fence:
+    def _as_judged(self, node: Node, judged: Node, step: actions.BeginFence, form: Form) -> Fence:
         if node.registration is None or node.registration.boot_id != step.boot_id:
             raise Outdated("another boot has registered")
+        if step.reason == Reason.HOST_LOST and node.host != judged.host:
+            raise Outdated("its agent has just written")
         return fence_table.begin(node, reason=step.reason, prefer=form)
 
     async def _still_condemned(self, step: actions.BeginFence, node: Node) -> tuple[Node, Form]:
@@ -111,20 +115,72 @@ class NodeExecutor:
     async def _apply(
         self, step: actions.ApplyFence, node: Node, outlook: Outlook, world: World
     ) -> None:
+        node = await self._still(step, FencePhase.FENCING)
         entries = fence_table.entries(node.fence)
+        if world.protected is None:
+            raise Unavailable("the addresses of Ceph itself, which are never fenced, are unknown")
         hit = {e.address for e in entries} & world.protected
         if hit:
             raise Refused(Reason.ADDRESS_IN_USE, f"{', '.join(sorted(hit))} is Ceph's or ours")
-        # safety: the intent is on record with its addresses and form; adding is idempotent, so
-        # whoever takes over repeats it.
+        if fence_table.brief_in(node.fence, world.blocklist or frozenset()):
+            await self._reform(node, outlook, world.blocklist or frozenset())
+            return
+        # safety: the intent is on record, as just read, with its addresses and form; adding is
+        # idempotent, so whoever takes over repeats it.
         await self._fence.add(entries)
         self._point("add")
-        if not entries <= await self._read_blocklist():
+        listing = await self._read_blocklist()
+        if fence_table.brief_in(node.fence, listing):
+            await self._reform(node, outlook, listing)
+            return
+        if not entries <= listing:
             raise Unavailable("the blocklist does not show what was just added")
-        # safety: read back over a second connection; only now may it be called a fence.
         at = self._clock.now().wall
-        await self._move(node, outlook, lambda n: fence_table.done(n.fence, step.generation, at=at))
+
+        def move(fresh: Node) -> Fence:
+            # safety: read back over a second connection; only now may it be called a fence, and
+            # only in the form that was read back.
+            if fence_table.entries(fresh.fence) != entries:
+                raise Outdated("it is being made in another form now")
+            return fence_table.done(fresh.fence, step.generation, at=at)
+
+        await self._move(node, outlook, move)
         self._point("Fenced")
+
+    async def _reform(self, node: Node, outlook: Outlook, listing: frozenset[Entry]) -> None:
+        """An entry that ends soon is in the way, and adding does not prolong it."""
+        fence = node.fence
+        other = next(form for form in Form if form is not fence.form)
+        if fence_table.brief_in(replace(fence, form=other), listing):
+            raise Unavailable("entries of others, which end soon, stand in both forms")
+        # safety: still an intent. The entry in the way is not removed: a late `rm` of it could
+        # lift a fence.
+        await self._move(
+            node, outlook, lambda n: fence_table.reform(n.fence, fence.generation, other)
+        )
+
+    async def _restore(
+        self, step: actions.RestoreFence, node: Node, outlook: Outlook, world: World
+    ) -> None:
+        node = await self._still(step, FencePhase.FENCED)
+        missing = fence_table.gone(node.fence, await self._read_blocklist())
+        if not missing:
+            return
+        # safety: the fence is on record as standing, as just read, so nobody has begun to lift it.
+        await self._fence.add(missing)
+        self._point("add")
+        if fence_table.gone(node.fence, await self._read_blocklist()):
+            raise Unavailable("the blocklist does not show what was just added")
+        await self._move(node, outlook, lambda n: n.fence)
+
+    async def _still(self, step: NodeStep, phase: FencePhase) -> Node:
+        """The node as of now. Raises Outdated unless that fence is still in that phase."""
+        fresh = await self._cluster.get_node(step.node)
+        self._store.put_node(fresh)
+        fence = fresh.fence
+        if (fence.phase, fence.generation) != (phase, step.generation):
+            raise Outdated(f"its fence is {fence.phase} {fence.generation}")
+        return fresh
 
     # The lift.
 
@@ -152,19 +208,37 @@ class NodeExecutor:
         self, step: actions.FinishLift, node: Node, outlook: Outlook, world: World
     ) -> None:
         me, this = self._store.me.owner, (node.name, step.generation)
+        node = await self._still(step, FencePhase.LIFTING)
+        if node.fence.owner != me:
+            raise Outdated(f"the lift is now {node.fence.owner}'s")
+        # safety: what returned is never sent again. The write of OK may have been done, or be on
+        # its way, though its reply was lost: nothing would taint the form of a second `rm`.
+        if this not in self._store.me.lifts_returned:
+            await self._remove(node, outlook)
+        lost = this in self._lost_removals
+        if not lost:
+            self._store.lift_returned(*this)
+        await self._read_blocklist()
+
+        def move(fresh: Node) -> Fence:
+            fence = fence_table.lifted(fresh.fence, step.generation, me)
+            # safety: the write that was to tell of the lost `rm` may be lost as well.
+            return fence_table.taint(fence, me) if lost else fence
+
+        await self._move(node, outlook, move)
+        self._point("OK")
+
+    async def _remove(self, node: Node, outlook: Outlook) -> None:
         try:
-            # safety: Lifting and mine, on a host proven clean; exactly the recorded entries.
+            # safety: Lifting and mine, as just read, on a host proven clean; exactly the recorded
+            # entries.
             await self._fence.remove(fence_table.entries(node.fence))
-        except Unavailable:
-            self._lost_removals.add(this)
+        except PortError:
+            self._lost_removals.add((node.name, node.fence.generation))
+            me = self._store.me.owner
             await self._move(node, outlook, lambda n: fence_table.taint(n.fence, me))
             raise
         self._point("rm")
-        if this not in self._lost_removals:
-            self._store.lift_returned(*this)
-        await self._read_blocklist()
-        await self._move(node, outlook, lambda n: fence_table.lifted(n.fence, step.generation, me))
-        self._point("OK")
 
     async def _untaint(
         self, step: actions.Untaint, node: Node, outlook: Outlook, world: World

@@ -149,7 +149,7 @@ class ServerExecutor:
         ban = clients.joined(part for _, part in found).ban
         if ban:
             await self._settler.still_revoked(server)
-            await self._settler.ban(ban)
+            await self._settler.ban(ban, for_good=False)
         self._store.nonced[server.uid] = step.epoch
 
     async def _set_free(
@@ -298,7 +298,7 @@ class ServerExecutor:
 
 def _usable(node: Node) -> Node:
     """Raises Outdated unless servers may be placed on the node, as just read."""
-    if node.fence.phase is not FencePhase.OK or node.registration is None:
+    if node.fence.phase is not FencePhase.OK or node.registration is None or node.gone:
         raise Outdated(f"{node.name} is {node.fence.phase}, or has no registration")
     return node
 

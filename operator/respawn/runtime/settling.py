@@ -10,7 +10,7 @@ from respawn.model.conditions import Reason
 from respawn.model.node import Node
 from respawn.model.placement import Locker, Phase, Proof, ProofKind
 from respawn.model.server import DiskStatus, Server
-from respawn.model.storage import Entry, ImageClients, Pool
+from respawn.model.storage import Entry, ImageClients, Pool, brief
 from respawn.model.world import World
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
@@ -103,6 +103,7 @@ class Settler:
             raise Refused(Reason.FOREIGN_CLIENT, message)
         if total.ban:
             await self.still_revoked(server)
+            await self._replace(total.ban, evidence.listing)
             await self.ban(total.ban)
         await self._unlock(found, pools)
         return total.unlock
@@ -133,10 +134,19 @@ class Settler:
         if not same or fresh.placement.phase is not Phase.REVOKED:
             raise Outdated("the server is no longer Revoked at that epoch")
 
-    async def ban(self, entries: frozenset[Entry]) -> None:
-        """Blocklist those clients for good, and read it back."""
+    async def _replace(self, entries: frozenset[Entry], listing: frozenset[Entry]) -> None:
+        """Remove those that end soon: adding them does not prolong them."""
+        # safety: their instance is proven unable to write and nothing else may run yet, so a
+        # moment without them harms nobody. Without an answer to the `rm` nothing goes on.
+        short = frozenset(entry for entry in entries if brief(listing, entry))
+        if short:
+            await self._fence.remove(short)
+
+    async def ban(self, entries: frozenset[Entry], *, for_good: bool = True) -> None:
+        """Blocklist those clients, and read it back. Entries that end soon are none for good."""
         await self._fence.add(entries)
-        if not entries <= await self._fence.listing():
+        listing = await self._fence.listing()
+        if not all(e in listing or (not for_good and brief(listing, e)) for e in entries):
             raise Unavailable("the blocklist does not show what was just added")
         self._point("nonces")
 

@@ -52,7 +52,7 @@ class Store:
         self.policy = Policy()
         self.sights: dict[str, Sight] = {}
         self.blocklist: frozenset[Entry] | None = None
-        self.protected: frozenset[str] = frozenset()
+        self.protected: frozenset[str] | None = None
         self.trouble: dict[str, Trouble] = {}
         self.reserved: dict[str, str] = {}
         self.nonced: dict[str, int] = {}
@@ -210,7 +210,7 @@ class Store:
     def _hear(self, name: str, sight: Sight, at: float) -> None:
         known = self.nodes.get(name)
         if known is not None:
-            timings = self.policy.binding(known.host.policy_generation)
+            timings = self.policy.binding(known.host.policy_generation, known.host.timings)
             sight = liveness.after_silence(self.sights.get(name, Sight()), sight, timings, at)
         self._see(name, sight)
 

@@ -1,13 +1,17 @@
 """A host is lost, in every way there is, and comes back."""
 
 import asyncio
+from dataclasses import replace
 
 from tests.simulation.lab import Lab
+from tests.simulation.net import Gate
 from tests.simulation.stories.handles import (
     ON_1,
+    hold_calls,
     hold_watch,
     registered,
     silence_agent,
+    when,
 )
 from tests.simulation.stories.tell import epochs, reason, recovers_elsewhere, running, story
 
@@ -49,6 +53,87 @@ async def power_off_with_fast_timings(lab: Lab) -> None:
     record = lab.get(uid).status.recovery
     assert record and record.decided and record.last_seen
     assert (record.decided - record.last_seen).total_seconds() <= 3.0 + 0.5
+
+
+@story()
+async def heals_at_the_last_moment(lab: Lab) -> None:
+    """Condemned, but the last live look finds it alive: not one of its servers is restarted."""
+    uids = await running(lab, "web-1", "web-2", "web-3", preferred_nodes=("host-1",))
+    (operator,) = lab.operators
+    looks: list[Gate] = []
+
+    def hold_the_look(step: str) -> None:
+        if step == "Fencing" and not looks:
+            looks.append(hold_calls(lab, operator.name, "get_lease"))
+            lab.heal("host-1")
+
+    operator.on_step = hold_the_look
+    lab.cut("host-1")
+    await lab.until(lambda: bool(looks), 20, "condemned")
+    await lab.rest(0.9)
+    looks[0].open()
+    await lab.rest(10)
+    assert lab.node("host-1").fence.generation == 0
+    assert [epochs(lab, uid) for uid in uids] == [[1], [1], [1]]
+    assert all(lab.runs(uid) for uid in uids)
+
+
+@story()
+async def its_agent_writes_while_it_is_condemned(lab: Lab) -> None:
+    """The intent meets a Conflict because the agent has just written: a sign of life."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    (operator,) = lab.operators
+    writes: list[Gate] = []
+
+    def let_the_agent_write() -> None:
+        lab.heal("host-1")
+        node = lab.node("host-1")
+        lab.api.write_host(node, replace(node.host, storage_failing=True))
+
+    def hold_the_intent(step: str) -> None:
+        if step == "Fencing" and not writes:
+            writes.append(hold_calls(lab, operator.name, "write_fence"))
+            when(lab, operator.name, "get_lease", let_the_agent_write)
+
+    operator.on_step = hold_the_intent
+    lab.cut("host-1")
+    await lab.until(lambda: bool(writes), 20, "condemned")
+    await lab.rest(0.9)
+    writes[0].open()
+    await lab.rest(10)
+    assert lab.node("host-1").fence.generation == 0 and epochs(lab, uid) == [1]
+
+
+@story()
+async def a_fault_that_wanders_is_held(lab: Lab) -> None:
+    """One host each six seconds: the second one stays held, not only for a minute."""
+    await running(lab, "web-1", preferred_nodes=("host-1",))
+    for host in ("host-1", "host-2"):
+        lab.cut(host)
+        await lab.rest(6)
+    await lab.rest(150)
+    assert lab.fence("host-1") is FencePhase.FENCED and lab.fence("host-2") is FencePhase.OK
+    lab.heal("host-1")
+    await lab.until(lambda: lab.fence("host-2") is FencePhase.FENCED, 40, "the first one is back")
+
+
+@story()
+async def storage_stays_dead(lab: Lab) -> None:
+    """A host without storage is emptied once, and neither let in nor given servers before it is
+    back."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    lab.cut(host, "storage")
+    await lab.rest(20)
+    wants = lab.server("web-2", preferred_nodes=(host,))
+    await lab.until(lambda: lab.runs(wants), 20, "runs on another host")
+    await lab.until(lambda: lab.where(uid) not in (None, host), 80, "runs elsewhere")
+    await lab.rest(100)
+    assert (lab.fence(host), lab.node(host).fence.generation) == (FencePhase.FENCED, 1)
+    lab.heal(host, "storage")
+    await lab.until(lambda: lab.fence(host) is FencePhase.OK, 20, "let in again")
+    await lab.rest(30)
+    assert lab.node(host).fence.generation == 1 and not lab.node(host).host.storage_failing
 
 
 @story(hosts=4)

@@ -4,13 +4,14 @@ Each drives the world into the very interleaving that one rule of docs/protocol.
 With the rule it ends well; without it (see `mutations`) an invariant breaks.
 """
 
+import asyncio
+
 from tests.simulation.lab import Lab
 from tests.simulation.net import Gate, Process
 from tests.simulation.stories.handles import (
     blocklisted_by_hand,
     fence_host_1,
     free_to_go,
-    freeze_at,
     hold_calls,
     hold_watch,
     lead,
@@ -18,6 +19,7 @@ from tests.simulation.stories.handles import (
     put_on_host_1,
     registered,
     unknown_to_the_next_leader,
+    when,
 )
 from tests.simulation.stories.tell import story
 
@@ -97,12 +99,24 @@ async def late_removal_hits_the_next_fence(lab: Lab) -> None:
     first, second = lab.operators
     await lab.begin()
     await lead(lab, first)
-    frozen = freeze_at(first, "Lifting")
+    removal = hold_calls(lab, first.name, "remove")
+    sent = asyncio.Event()
+    first.on_step = lambda step: sent.set() if step == "OK" else None
     await fence_host_1(lab)
     lab.heal("host-1")
-    await frozen.wait()
+    await sent.wait()
+    await lab.rest(0.1)
+    first.freeze()
     await lead(lab, second)
     await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "taken over and lifted")
+    await fenced_again_after(lab, removal)
+
+
+async def fenced_again_after(lab: Lab, removal: Gate) -> None:
+    """The second operator leads; a server lives on host-1; host-1 is fenced again; then `removal`
+    of the first operator, if there is one on its way, arrives."""
+    second = lab.operators[1]
+    await lead(lab, second)
     await lab.rest(1)
     uid = await put_on_host_1(lab)
     await lab.until(lambda: lab.runs(uid), 10, "runs there")
@@ -112,10 +126,82 @@ async def late_removal_hits_the_next_fence(lab: Lab) -> None:
     await lead(lab, second)
     await lab.rest(3)
     await fence_host_1(lab)
-    first.thaw()
+    removal.open()
     await lab.rest(5)
     lab.heal("host-1")
     await lab.rest(20)
+
+
+@story(operators=2)
+async def removal_whose_outcome_was_written_unheard(lab: Lab) -> None:
+    """`rm` returned, the write of OK took effect, its reply was lost: no second `rm` is sent."""
+    first, _ = lab.operators
+    removals: list[Gate] = []
+
+    def cut_off_next(point: str) -> bool:
+        if point == "rm" and not removals:
+            when(lab, first.name, "write_fence", lambda: lab.cut(first.name, "management"))
+            removals.append(hold_calls(lab, first.name, "remove"))
+        return False
+
+    first.crash_after = cut_off_next
+    await lab.begin()
+    await lead(lab, first)
+    await fence_host_1(lab)
+    lab.heal("host-1")
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 30, "lifted")
+    await lab.rest(3)
+    first.freeze()
+    await fenced_again_after(lab, removals[0])
+
+
+@story(operators=2)
+async def removal_whose_outcome_is_written_late(lab: Lab) -> None:
+    """The write of OK is still on its way while the node is read again: no second `rm` is sent."""
+    first, _ = lab.operators
+    gates: list[Gate] = []
+
+    def hold_the_rest(point: str) -> bool:
+        if point == "rm" and not gates:
+            gates.append(hold_calls(lab, first.name, "remove"))
+            gates.append(hold_calls(lab, first.name, "write_fence"))
+            gates.append(hold_calls(lab, "agent-host-1", "write_host"))
+        return False
+
+    first.crash_after = hold_the_rest
+    await lab.begin()
+    await lead(lab, first)
+    await fence_host_1(lab)
+    lab.heal("host-1")
+    await lab.until(lambda: bool(gates), 30, "its `rm` returned")
+    await lab.rest(2)
+    first.freeze()
+    gates[1].open()
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 1, "lifted, late")
+    gates[2].open()
+    await fenced_again_after(lab, gates[0])
+
+
+@story(operators=2)
+async def lost_removal_whose_taint_is_lost_too(lab: Lab) -> None:
+    """`rm` timed out, and so did the write of the taint; the second `rm` returned."""
+    first, _ = lab.operators
+    await lab.begin()
+    await lead(lab, first)
+    removal = hold_calls(lab, first.name, "remove")
+    sent = asyncio.Event()
+    first.on_step = lambda step: sent.set() if step == "OK" else None
+    await fence_host_1(lab)
+    lab.heal("host-1")
+    await sent.wait()
+    await lab.rest(1)
+    del lab.net.holds[(first.name, "remove")]
+    hold_calls(lab, first.name, "write_fence")
+    await lab.rest(5.5)
+    del lab.net.holds[(first.name, "write_fence")]
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "lifted")
+    first.freeze()
+    await fenced_again_after(lab, removal)
 
 
 @story()

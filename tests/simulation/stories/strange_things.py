@@ -6,7 +6,7 @@ from dataclasses import replace
 from tests.simulation.lab import Lab
 from tests.simulation.stories.tell import epochs, reason, running, story
 
-from respawn.model.conditions import Reason
+from respawn.model.conditions import Reason, Type, find
 from respawn.model.host import Incarnation
 from respawn.model.node import FencePhase, Form
 from respawn.model.placement import Phase
@@ -110,6 +110,65 @@ async def blocklisted_while_ok_becomes_a_fence(lab: Lab) -> None:
 
 
 @story()
+async def a_persons_entry_ends_while_the_host_is_cut_off(lab: Lab) -> None:
+    """Ceph forgets it after a while; the fence must not rest on it."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    theirs = Entry(lab.hosts[host].address, Form.IP, brief=True)
+    lab.ceph.add({theirs})
+    lab.cut(host)
+    await lab.until(lambda: lab.where(uid) not in (None, host), 30, "runs elsewhere")
+    assert lab.node(host).fence.form is Form.RANGE
+    await lab.rest(20)
+    lab.ceph.remove({theirs})
+    await lab.rest(1)
+    lab.heal(host)
+    await lab.until(lambda: lab.fence(host) is FencePhase.OK, 20, "lifted")
+    assert not [e for e in lab.ceph.entries if e.form is not None]
+
+
+@story()
+async def a_persons_entry_outlives_the_return(lab: Lab) -> None:
+    """The host comes back clean while the entry is still there: it waits fenced, not in a loop."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    theirs = Entry(lab.hosts[host].address, Form.IP, brief=True)
+    lab.ceph.add({theirs})
+    await lab.until(lambda: lab.fence(host) is FencePhase.FENCED, 20, "noticed")
+    await lab.until(lambda: lab.runs(uid), 20, "runs again")
+    await lab.rest(30)
+    assert (lab.fence(host), lab.node(host).fence.generation) == (FencePhase.FENCED, 1)
+    lab.ceph.remove({theirs})
+    await lab.until(lambda: lab.fence(host) is FencePhase.OK, 20, "lifted")
+
+
+@story()
+async def fence_removed_by_hand_is_put_back(lab: Lab) -> None:
+    """A person clears the blocklist while a fenced host is cut off."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    lab.cut(host)
+    await lab.until(lambda: lab.where(uid) not in (None, host), 30, "runs elsewhere")
+    before = {e for e in lab.ceph.entries if e.form is not None}
+    lab.ceph.entries = lab.ceph.entries - before
+    await lab.until(lambda: before <= lab.ceph.entries, 6, "put back")
+    lab.heal(host)
+    await lab.until(lambda: lab.fence(host) is FencePhase.OK, 20, "lifted")
+
+
+@story()
+async def a_clients_brief_ban_is_made_to_last(lab: Lab) -> None:
+    """Its nonce was blocklisted for an hour by somebody: R7 needs it for good."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.where(uid) or ""
+    client = next(i.client for i in lab.truth.instances if i.uid == uid)
+    lab.cut(host)
+    lab.ceph.add({Entry(client, brief=True)})
+    await lab.until(lambda: lab.runs(uid), 30, "runs elsewhere")
+    assert Entry(client) in lab.ceph.entries
+
+
+@story()
 async def node_object_stays_while_it_matters(lab: Lab) -> None:
     """Deleted while fenced, the Node stays until the fence is lifted and nothing is there."""
     (uid,) = await running(lab, "web-1")
@@ -124,6 +183,43 @@ async def node_object_stays_while_it_matters(lab: Lab) -> None:
 
 
 @story()
+async def a_dead_host_is_removed(lab: Lab) -> None:
+    """It never comes back: a person confirms that its last boot has ended, and the Node may go."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    boot = lab.hosts[lost].boot_id
+    lab.power_off(lost)
+    await lab.until(lambda: lab.runs(uid) and lab.where(uid) != lost, 30, "runs elsewhere")
+    lab.confirm_ended(lost, boot)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 20, "lifted")
+    await lab.rest(30)
+    assert lab.node(lost).fence.generation == 1, "not fenced again for being silent"
+    lab.api.apply_node(replace(lab.node(lost), deleting=True))
+    await lab.until(lambda: lost not in lab.api.nodes, 20, "gone")
+
+
+@story()
+async def a_replaced_mainboard_rejoins(lab: Lab) -> None:
+    """The new machine cannot speak for the fenced one; a person can."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    boot = lab.hosts[lost].boot_id
+    lab.power_off(lost)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.FENCED, 30, "Fenced")
+    lab.hosts[lost].machine_id = "new-board"
+    lab.power_on(lost)
+    await lab.rest(30)
+    assert lab.fence(lost) is FencePhase.FENCED
+    told = find(lab.node(lost).conditions, Type.READY)
+    assert told is not None and boot in told.message
+    lab.confirm_ended(lost, boot)
+    await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 20, "lifted")
+    lab.cordon(*(set(lab.hosts) - {lost}))
+    wants = lab.server("web-2")
+    await lab.until(lambda: lab.where(wants) == lost, 40, "takes servers")
+
+
+@story()
 async def other_hardware_under_the_same_name_proves_nothing(lab: Lab) -> None:
     """A new machine with the old name: the old one may be alive, so nothing is started."""
     (uid,) = await running(lab, "web-1")
@@ -134,3 +230,5 @@ async def other_hardware_under_the_same_name_proves_nothing(lab: Lab) -> None:
     await lab.rest(60)
     assert lab.where(uid) is None and lab.get(uid).placement.phase is Phase.REVOKED
     assert lab.node(lost).fence.generation == 0
+    lab.confirm_ended(lost, lab.get(uid).placement.boot_id or "")
+    await lab.until(lambda: lab.runs(uid), 20, "a person knows that the old one is gone")

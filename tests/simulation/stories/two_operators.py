@@ -47,6 +47,21 @@ async def deposed_leader_wakes_up_in_the_middle(lab: Lab) -> None:
 
 
 @story()
+async def policy_made_anew_binds_a_host_once_its_agent_obeys(lab: Lab) -> None:
+    """Deleted and applied again, with faster timings: it is of generation 1 again, which the hosts
+    acknowledged long ago."""
+    (uid,) = await running(lab, "web-1")
+    store = lab.operators[0].core
+    assert store is not None
+    store.store.put_policy(Policy(timings=FAST, generation=1, uid="another"))
+    lost = lab.where(uid) or ""
+    begun = lab.now()
+    lab.power_off(lost)
+    await lab.until(lambda: lab.fence(lost) is not FencePhase.OK, 20)
+    assert lab.now() - begun > 5.5, "judged by timings it never heard of"
+
+
+@story()
 async def policy_binds_a_host_once_its_agent_obeys(lab: Lab) -> None:
     """New, faster timings: a host whose agent has not heard of them has the old ones' time."""
     (uid,) = await running(lab, "web-1")

@@ -20,6 +20,10 @@ def dead_since(seconds: float) -> Sight:
     return sight(seconds, seconds, testimony=Testimony(T0 - 1, Answer.SILENCE))
 
 
+def w_with(w: World, host: str, seen: Sight) -> World:
+    return replace(w, sights={**w.sights, host: seen})
+
+
 def hosts(count: int):
     return tuple(node(f"host-{n}") for n in range(1, count + 1))
 
@@ -86,9 +90,29 @@ def test_hosts_that_failed_together_stay_held_together() -> None:
 def test_a_host_fenced_within_the_window_counts(ago: float, holds: bool) -> None:
     fence = fenced(FencePhase.FENCED, fenced=WALL - timedelta(seconds=ago))
     nodes = (node("host-1"), node("host-2", fence=fence), node("host-3"))
-    seen = {"host-1": DEAD, "host-2": dead_since(100)}
+    seen = {"host-1": DEAD, "host-2": dead_since(ago + 8)}
     found = doubt(world(nodes=nodes, sights=seen))
     assert found is (Reason.TOO_MANY_HOSTS if holds else None)
+
+
+SAW_IT_FAIL, CAME_LATER = dead_since(30 + 8), Sight(lease=pulse(3), heart=pulse(3))
+
+
+@pytest.mark.parametrize("seen", [SAW_IT_FAIL, CAME_LATER], ids=["saw it fail", "came later"])
+@pytest.mark.parametrize("later", [0, 61, 3600])
+def test_the_brake_does_not_let_go_by_itself(seen: Sight, later: float) -> None:
+    """What counts is how far apart the two failed, not how long ago."""
+    fence = fenced(FencePhase.FENCED, fenced=WALL - timedelta(seconds=30))
+    w = world(nodes=(node("host-1"), node("host-2", fence=fence), node("host-3")))
+    assert brake._fenced_near(w_with(w, "host-2", seen), w.nodes["host-2"], T0 - 1, now(later))
+    assert not brake._fenced_near(w_with(w, "host-2", seen), w.nodes["host-2"], T0 + 40, now(later))
+
+
+def test_a_clock_that_is_set_does_not_release_the_brake() -> None:
+    fence = fenced(FencePhase.FENCED, fenced=WALL - timedelta(seconds=30))
+    nodes = (node("host-1"), node("host-2", fence=fence), node("host-3"))
+    w = world(nodes=nodes, sights={"host-1": DEAD, "host-2": SAW_IT_FAIL})
+    assert doubt(w, Now(T0, WALL + timedelta(hours=1))) is Reason.TOO_MANY_HOSTS
 
 
 def test_a_host_with_a_hard_proof_does_not_count() -> None:

@@ -39,6 +39,12 @@ def test_a_banned_client_needs_no_second_ban_but_its_lock_goes() -> None:
     assert not found.ban and found.unlock == (QEMU,) and not found.foreign
 
 
+def test_a_ban_that_ends_soon_is_none() -> None:
+    listing = frozenset({Entry(QEMU.address, brief=True), Entry(STRANGER.address, brief=True)})
+    found = settle(QEMU, STRANGER, listing=listing)
+    assert found.ban == {Entry(QEMU.address)} and found.foreign == (STRANGER,)
+
+
 def test_a_fenced_address_is_no_substitute_for_the_nonce() -> None:
     """The address is let in again one day; the dead client's last write must not be."""
     from respawn.model.node import Form

@@ -21,6 +21,7 @@ def moves(fence: Fence):
         "lift": lambda: fence_table.lift(fence, 1, ME),
         "take": lambda: fence_table.take(fence, 1, ME),
         "lifted": lambda: fence_table.lifted(fence, 1, ME),
+        "reform": lambda: fence_table.reform(fence, 1, Form.RANGE),
     }
 
 
@@ -32,7 +33,7 @@ LIFTING_OTHERS = fenced(FencePhase.LIFTING, owner=OTHER, form=Form.IP)
     ("fence", "legal"),
     [
         (Fence(FencePhase.OK, 1), {"begin"}),
-        (fenced(FencePhase.FENCING, form=Form.IP), {"done"}),
+        (fenced(FencePhase.FENCING, form=Form.IP), {"done", "reform"}),
         (fenced(FencePhase.FENCED, form=Form.IP), {"lift"}),
         (LIFTING_MINE, {"lifted"}),
         (LIFTING_OTHERS, {"take"}),
@@ -48,7 +49,7 @@ def test_only_the_moves_of_the_table_are_legal(fence: Fence, legal: set[str]) ->
                 move()
 
 
-@pytest.mark.parametrize("move", ["done", "lift", "take", "lifted"])
+@pytest.mark.parametrize("move", ["done", "lift", "take", "lifted", "reform"])
 def test_a_move_is_bound_to_its_generation(move: str) -> None:
     for fence in (fenced(FencePhase.FENCING), fenced(), LIFTING_MINE, LIFTING_OTHERS):
         with pytest.raises(IllegalMove):
@@ -116,3 +117,20 @@ def test_entries_are_exactly_what_is_recorded() -> None:
         Entry("198.51.100.11", Form.RANGE),
         Entry("198.51.100.99", Form.RANGE),
     }
+
+
+def test_a_fence_is_made_in_the_other_form_unless_that_is_tainted() -> None:
+    fence = fenced(FencePhase.FENCING, form=Form.IP)
+    assert fence_table.reform(fence, 1, Form.RANGE).form is Form.RANGE
+    tainted = replace(fence, tainted=(Taint(Form.RANGE, OTHER),))
+    for refused, form in ((fence, Form.IP), (tainted, Form.RANGE)):
+        with pytest.raises(IllegalMove):
+            fence_table.reform(refused, 1, form)
+
+
+def test_what_ends_soon_is_neither_a_fence_nor_gone() -> None:
+    fence = fenced(form=Form.IP)
+    lasting, brief = Entry("198.51.100.11", Form.IP), Entry("198.51.100.11", Form.IP, brief=True)
+    assert fence_table.brief_in(fence, {brief}) and not fence_table.brief_in(fence, {lasting})
+    assert fence_table.gone(fence, set()) == {lasting}
+    assert not fence_table.gone(fence, {brief}) and not fence_table.gone(fence, {lasting})

@@ -45,6 +45,10 @@ def clean(host: Node, generation: int = 1) -> Node:
     return replace(host, host=replace(host.host, clean_generation=generation))
 
 
+def gone(*boots: str) -> NodeSpec:
+    return NodeSpec(storage=("198.51.100.11",), ended_boots=boots)
+
+
 def rebooted(host: Node, machine: str = "machine-host-1") -> Node:
     registration = Registration(machine, "boot-2", ("198.51.100.11",))
     return replace(host, host=replace(host.host, registration=registration))
@@ -72,6 +76,12 @@ def rebooted(host: Node, machine: str = "machine-host-1") -> Node:
         (node(protected_by_us=False), None, actions.ProtectNode),
         (node(deleting=True), None, actions.UnprotectNode),
         (node(deleting=True, fence=fenced()), None, None),
+        (node(deleting=True, fence=Fence(tainted=(Taint(Form.IP, OTHER),))), None, None),
+        # A person's word for the boot that is fenced, and only for that one.
+        (node(fence=fenced(), spec=gone("boot-1")), DEAD, actions.BeginLift),
+        (node(fence=fenced(), spec=gone("boot-0")), DEAD, None),
+        (rebooted(node(fence=fenced(), spec=gone("boot-1")), "another"), None, actions.BeginLift),
+        (node(spec=gone("boot-1")), DEAD, None),
     ],
 )
 def test_the_step(host: Node, seen: Sight | None, expected: type | None) -> None:
@@ -110,6 +120,42 @@ def test_blocklisted_while_ok_is_a_fence_in_the_form_that_was_found() -> None:
     assert step(node(), blocklist=None) is None
 
 
+def test_a_fence_whose_entries_are_gone_is_restored_and_says_so() -> None:
+    host = node(fence=fenced(form=Form.IP))
+    stands = frozenset({Entry("198.51.100.11", Form.IP)})
+    assert isinstance(step(host, DEAD, blocklist=frozenset()), actions.RestoreFence)
+    assert step(host, DEAD, blocklist=stands) is None
+    assert step(host, DEAD, blocklist=None) is None
+    assert isinstance(step(clean(host), blocklist=frozenset()), actions.BeginLift)
+    told = fencing.decide(world(nodes=(host,), blocklist=frozenset()), host, now()).outlook
+    ready = find(told.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.FENCE_GONE
+
+
+def test_a_clean_host_waits_for_the_end_of_an_entry_that_is_not_ours() -> None:
+    host = clean(node(fence=fenced(form=Form.RANGE)))
+    ours = Entry("198.51.100.11", Form.RANGE)
+    theirs = Entry("198.51.100.11", Form.IP, brief=True)
+    assert step(host, blocklist=frozenset({ours, theirs})) is None
+    for entry in (ours, replace(ours, brief=True)):  # a year is nearly over: it goes with the lift
+        assert isinstance(step(host, blocklist=frozenset({entry})), actions.BeginLift)
+
+
+def test_nobody_is_fenced_before_it_is_known_whom_it_must_not_hit() -> None:
+    assert step(node(), DEAD, protected=None) is None
+    listed = frozenset({Entry("198.51.100.11", Form.RANGE)})
+    assert step(node(), blocklist=listed, protected=None) is None
+
+
+def test_a_clean_host_waits_for_its_storage() -> None:
+    host = clean(node(fence=fenced(form=Form.RANGE)))
+    failing = replace(host, host=replace(host.host, storage_failing=True))
+    assert step(failing) is None
+    told = fencing.decide(world(nodes=(failing,)), failing, now()).outlook.conditions
+    ready = find(told, Type.READY)
+    assert ready is not None and "storage" in ready.message
+
+
 @pytest.mark.parametrize(
     ("host", "more", "reason"),
     [
@@ -136,9 +182,8 @@ def test_what_cannot_be_fenced_is_held_and_says_so(host: Node, more, reason: Rea
 def test_doom_is_what_revokes_servers() -> None:
     hosts = (node(), node("host-2"), node("host-3"))
     assert grounds.doom(world(nodes=hosts), hosts[0], now()) is None
-    assert grounds.doom(world(nodes=hosts, sights={"host-1": DEAD}), hosts[0], now()) == (
-        Reason.HOST_LOST
-    )
+    condemned = world(nodes=hosts, sights={"host-1": DEAD})
+    assert grounds.doom(condemned, hosts[0], now()) is None, "not before the intent is written"
     for phase in (FencePhase.FENCING, FencePhase.FENCED, FencePhase.LIFTING):
         host = node(fence=fenced(phase, reason="StorageLost"))
         assert grounds.doom(world(nodes=(host,)), host, now()) == Reason.STORAGE_LOST

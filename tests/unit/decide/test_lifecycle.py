@@ -133,8 +133,19 @@ def test_a_standby_decides_nothing() -> None:
 # Failover.
 
 
-def test_servers_of_a_condemned_host_are_revoked_without_grace() -> None:
+def begun():
+    """host-1, whose fence was just begun because it is lost."""
+    return nodes(fence=fenced(FencePhase.FENCING, reason=Reason.HOST_LOST))
+
+
+def test_a_verdict_alone_revokes_nothing() -> None:
+    """The last live look, before the intent, may still find the host alive."""
     found = decision(server(placement=placed()), sights={"host-1": DEAD})
+    assert not isinstance(found.step, actions.Revoke)
+
+
+def test_servers_of_a_lost_host_are_revoked_without_grace() -> None:
+    found = decision(server(placement=placed()), hosts=begun(), sights={"host-1": DEAD})
     step = found.step
     assert isinstance(step, actions.Revoke) and step.grace == 0.0 and found.urgent
     assert step.setback == Setback(1, "host-1", Reason.HOST_LOST, WALL)
@@ -171,7 +182,8 @@ def test_the_wait_for_a_fence_is_no_series_of_status_writes() -> None:
     """What was written with Revoked still holds while the host is Fencing, and Fenced."""
     lost = Setback(1, "host-1", Reason.HOST_LOST, WALL)
     record = Recovery(Reason.HOST_LOST, "host-1", decided=WALL)
-    before = decision(server(placement=placed()), sights={"host-1": DEAD}).outlook
+    it = server(placement=placed())
+    before = decision(it, hosts=begun(), sights={"host-1": DEAD}).outlook
     it = server(
         placement=revoked(),
         status={
@@ -347,7 +359,7 @@ def test_who_waits_long_for_a_foreign_client_is_looked_at_twice_a_minute(times, 
 def test_trouble_never_stops_a_revocation() -> None:
     trouble = {"server/uid-web-1": Trouble(Reason.FOREIGN_CLIENT, "", T0)}
     it = server(placement=placed())
-    found = decision(it, sights={"host-1": DEAD}, trouble=trouble)
+    found = decision(it, hosts=begun(), sights={"host-1": DEAD}, trouble=trouble)
     assert isinstance(found.step, actions.Revoke)
 
 

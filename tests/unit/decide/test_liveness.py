@@ -131,6 +131,17 @@ def test_new_timings_bind_a_host_only_once_its_agent_obeys_them() -> None:
     assert state(seen, obeying, policy=policy) is State.DEAD
 
 
+def test_what_an_agent_says_that_it_obeys_counts_whatever_the_generation() -> None:
+    """A policy that was deleted and made again begins at generation 1: one was acknowledged before,
+    with other timings."""
+    policy = Policy(FAST, generation=1)
+    seen = sight(4, 4, **said(Answer.SILENCE))
+    host = node()
+    for obeyed, expected in ((Timings(), State.SUSPECT), (FAST, State.DEAD)):
+        obeying = replace(host, host=replace(host.host, policy_generation=5, timings=obeyed))
+        assert state(seen, obeying, policy=policy) is expected
+
+
 def test_witnesses_are_asked_within_the_window_and_again() -> None:
     host = node()
 

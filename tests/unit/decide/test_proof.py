@@ -4,7 +4,7 @@ import pytest
 from tests.unit.decide.builders import beat, fenced, node, placed, report, revoked, server
 
 from respawn.decide import proof
-from respawn.model.node import FencePhase, Form, Node, Registration, ReportState
+from respawn.model.node import FencePhase, Form, Node, NodeSpec, Registration, ReportState
 from respawn.model.placement import Placement, ProofKind
 from respawn.model.server import Server
 from respawn.model.storage import Entry
@@ -28,9 +28,15 @@ ENDED = report(state=ReportState.ENDED)
         (IT, None, None),
         (IT, node(fence=fenced(FencePhase.FENCING)), None),
         (IT, node(fence=fenced(FencePhase.FENCED)), ProofKind.FENCED),
+        # Its successor of the same name was fenced, at other addresses.
+        (IT, node(fence=fenced(FencePhase.FENCED, machine_id="another")), None),
+        (IT, node(fence=fenced(FencePhase.FENCED, boot_id="boot-0")), ProofKind.FENCED),
         (IT, node(fence=fenced(FencePhase.LIFTING)), None),
         (IT, node("host-2", fence=fenced(FencePhase.FENCED)), None),
         (IT, booted("boot-2"), ProofKind.NEW_BOOT),
+        (IT, node(spec=NodeSpec(ended_boots=("boot-1",))), ProofKind.CONFIRMED),
+        (IT, node(spec=NodeSpec(ended_boots=("boot-0",))), None),
+        (server(placement=placed()), node(spec=NodeSpec(ended_boots=("boot-1",))), None),
         (IT, booted("boot-2", machine="another"), None),
         (IT, node(reports=(ENDED,)), ProofKind.ENDED),
         (IT, node(reports=(report(state=ReportState.FAILED),)), None),
@@ -71,4 +77,6 @@ def test_a_fence_stands_while_each_entry_is_there_in_its_form() -> None:
     assert proof.fence_stands(fence, frozenset(both))
     assert not proof.fence_stands(fence, frozenset(list(both)[:1]))
     assert not proof.fence_stands(fence, frozenset(Entry(a, Form.RANGE) for a in fence.addresses))
+    soon = frozenset(replace(entry, brief=True) for entry in both)
+    assert not proof.fence_stands(fence, soon), "it ends in an hour"
     assert not proof.fence_stands(replace(fence, addresses=()), frozenset(both))

@@ -55,6 +55,20 @@ def test_a_wave_is_30_seconds_old_at_most() -> None:
     assert first(low, high, after=31) is None
 
 
+@pytest.mark.parametrize("ahead", [60, 3600])
+def test_no_wave_waits_for_a_clock_that_was_ahead(ahead: float) -> None:
+    assert first(lost("low", 100), lost("high", 200), after=-ahead) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "left"), [(-3600, None), (-291, None), (-1, 11), (0, 10), (9, 1), (10, None), (99, None)]
+)
+def test_a_clock_that_is_set_back_holds_no_start(at: float, left: float | None) -> None:
+    last = Setback(1, "host-1", Reason.QEMU_DIED, WALL, 3)
+    found = recovery.still_due(last, now(at).wall)
+    assert found == (None if left is None else timedelta(seconds=left))
+
+
 def test_who_is_not_recovering_waits_for_nobody() -> None:
     assert first(server("new"), lost("high", 200)) is None
 

@@ -37,6 +37,10 @@ def test_an_older_reading_changes_nothing() -> None:
     assert len(changes) == 3, "server, node, and the server on that node"
 
 
+def test_whom_a_fence_must_not_hit_is_unknown_at_first() -> None:
+    assert store()[0].world().protected is None
+
+
 def test_versions_are_numbers_not_texts() -> None:
     s, _ = store()
     s.put_server(at(server(placement=placed()), 99))

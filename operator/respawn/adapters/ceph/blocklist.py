@@ -3,6 +3,8 @@
 import ipaddress
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from respawn.model.node import Form
@@ -13,6 +15,9 @@ EXPIRE = 31536000.0
 """Seconds (a year): a fence must outlive every QEMU that it fences, and Ceph forgets an entry after
 an hour unless told otherwise. Adding an entry again does not prolong it. A float: Ceph refuses an
 integer."""
+
+BRIEF = timedelta(days=30)
+"""What ends within this time was not made by Respawn, or long ago."""
 
 
 def command(entry: Entry, operation: str) -> dict[str, Any]:
@@ -35,17 +40,22 @@ def _bracketed(address: str) -> str:
     return f"[{ip}]" if ip.version == 6 else str(ip)
 
 
-def parse(listing: str) -> frozenset[Entry]:
+def parse(listing: str, now: datetime) -> frozenset[Entry]:
     """The entries of `osd blocklist ls` in JSON: two arrays behind one another.
 
     IPs come out in their canonical form. A range of more than one address (which Respawn never
-    makes) is an Entry with the whole CIDR as its address.
+    makes) is an Entry with the whole CIDR as its address. Raises ValueError for an end that is no
+    moment.
     """
-    return frozenset(
-        _single(found["addr"]) if "addr" in found else _cidr(found["range"])
-        for array in _arrays(listing)
-        for found in array
-    )
+    return frozenset(_entry(found, now) for array in _arrays(listing) for found in array)
+
+
+def _entry(found: dict[str, str], now: datetime) -> Entry:
+    entry = _single(found["addr"]) if "addr" in found else _cidr(found["range"])
+    until = datetime.fromisoformat(found["until"])
+    if until.tzinfo is None:  # as Ceph prints it in UTC
+        until = until.replace(tzinfo=UTC)
+    return replace(entry, brief=until - now < BRIEF)
 
 
 def _arrays(text: str) -> Iterator[list[dict[str, str]]]:

@@ -1,6 +1,7 @@
 """Blocking Ceph calls for asyncio: threads of a pool of their own, a deadline on each."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -9,10 +10,14 @@ from respawn.adapters.ceph import errors
 from respawn.adapters.ceph.access import Access, Where
 from respawn.adapters.ceph.errors import Shut, TimedOut
 from respawn.adapters.ceph.handle import Handle, connect
+from respawn.ports.errors import PortError
 
 T = TypeVar("T")
 DEADLINE = 10.0
 """Seconds for one call of several operations, each of which librados bounds by itself."""
+
+TRY_AGAIN = 15.0
+"""Seconds until a new way that did not work is tried again, while an older one does."""
 
 
 class Connection:
@@ -29,6 +34,9 @@ class Connection:
         self._handle: Handle | None = None
         self._made: list[Handle] = []
         self._connecting: asyncio.Task[Handle] | None = None
+        self._again = 0.0
+        self.trouble: PortError | None = None
+        """Why the newest way does not work, while an older one is still in use."""
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -62,27 +70,40 @@ class Connection:
 
         Raises Unavailable, Refused.
         """
-        access = self._where()
-        if self._handle and (self._handle.retired or self._handle.access != access):
-            self._handle.retire()
-            self._handle = None
-        if self._handle:
-            return self._handle
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect(access))
-            # whoever waited may be gone by then: nobody else is told that it failed
-            self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._connecting)
+        access, held = self._where(), self._handle
+        if held and held.access.fsid != access.fsid:
+            # safety: fence, hearts and images must be of one cluster at any moment.
+            held.retire()
+        if held is None or held.retired:
+            return await asyncio.shield(self._connecting or self._begin(access))
+        if held.access == access:
+            self.trouble = None
+        elif self._connecting is None and time.monotonic() >= self._again:
+            # What works stays in use until the new way is seen to work: a wrong key must not take
+            # the fence away.
+            self._begin(access)
+        return held
+
+    def _begin(self, access: Access) -> asyncio.Task[Handle]:
+        task = self._connecting = asyncio.create_task(self._connect(access))
+        # whoever waited may be gone by then: nobody else is told that it failed
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return task
 
     async def _connect(self, access: Access) -> Handle:
         loop = asyncio.get_running_loop()
         try:
             handle = await loop.run_in_executor(self._connector, connect, access)
-            self._made = [*(made for made in self._made if not made.ended), handle]
-            self._handle = handle
-            return handle
+        except PortError as error:
+            self.trouble, self._again = error, time.monotonic() + TRY_AGAIN
+            raise
         finally:
             self._connecting = None
+        if self._handle:
+            self._handle.retire()
+        self._made = [*(made for made in self._made if not made.ended), handle]
+        self._handle, self.trouble = handle, None
+        return handle
 
     async def close(self) -> None:
         """Give the handle up; calls under way end by themselves."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Any
 
 from respawn.adapters.ceph import blocklist, daemons, monitor
@@ -87,7 +88,8 @@ def _command(entry: Entry, operation: str) -> dict[str, Any]:
 
 def listing(handle: Handle) -> frozenset[Entry]:
     """Every blocklist entry there is. Blocks; any client may read it."""
-    return blocklist.parse(monitor.command(handle.cluster, prefix="osd blocklist ls"))
+    text = monitor.command(handle.cluster, prefix="osd blocklist ls")
+    return blocklist.parse(text, datetime.now(UTC))
 
 
 def infrastructure(handle: Handle) -> frozenset[str]:

@@ -174,8 +174,12 @@ class CephImages:
     async def usage(self, pool: Pool) -> Usage:
         """How full it is; an answer at all means that the pool can be used.
 
-        Raises Refused: another cluster, unknown client, no such pool.
+        Raises Refused: another cluster, unknown client, no such pool; also when a former key, or
+        the former monitors, still serve, and the new ones do not.
         """
+        await self._look.handle()
+        if self._look.trouble is not None:
+            raise self._look.trouble.with_traceback(None)
 
         def work(handle: Handle) -> Usage:
             handle.ioctx(_checked(handle, pool).pool)

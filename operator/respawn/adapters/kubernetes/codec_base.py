@@ -4,6 +4,7 @@ Unknown fields are ignored, absent ones have the model's defaults, and null is a
 be understood raises Malformed: the CRDs forbid it, so somebody has gone past them.
 """
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
@@ -58,6 +59,13 @@ class Fields:
         if not all(isinstance(item, str) for item in found):
             raise self.bad(key, "must be a list of texts")
         return tuple(found)
+
+    def addresses(self, key: str) -> tuple[str, ...]:
+        """The list of IP addresses at `key`, each once, as the kernel and Ceph write them.
+
+        `2001:DB8:0::9` and `2001:db8::9` are one address. What is none is left as it is.
+        """
+        return tuple(dict.fromkeys(_canonical(text) for text in self.texts(key)))
 
     def mapping(self, key: str) -> dict[str, str]:
         """The mapping of texts at `key`."""
@@ -146,6 +154,13 @@ class Fields:
         if not isinstance(found, list | None):
             raise self.bad(key, "must be a list")
         return found or []
+
+
+def _canonical(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
 
 
 def time_text(moment: datetime | None) -> str | None:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from respawn.adapters.kubernetes import codec_policy
 from respawn.adapters.kubernetes.codec_base import Fields, listed, texts, time_text
 from respawn.adapters.kubernetes.patch import difference
 from respawn.model.node import Capacity, HostStatus, Registration, ReportState, ServerReport
+from respawn.model.policy import Timings
 from respawn.model.units import format_quantity
 
 _READY = {"True": True, "False": False}
@@ -19,16 +21,22 @@ def decode(host: Fields) -> HostStatus:
         registration=_registration(host.maybe("registration")),
         clean_generation=host.number("cleanGeneration"),
         policy_generation=host.number("policyGeneration"),
+        timings=_timings(host.maybe("timings")),
         capacity=_capacity(host.part("capacity")),
         storage_failing=host.text("storage") == "Failing",
         servers=tuple(_report(part) for part in host.parts("servers")),
     )
 
 
+def _timings(part: Fields | None) -> Timings | None:
+    return None if part is None else codec_policy.read_timings(part)
+
+
 def _registration(part: Fields | None) -> Registration | None:
     if part is None:
         return None
-    return Registration(part.needed("machineID"), part.needed("bootID"), part.texts("addresses"))
+    machine_id, boot_id = part.needed("machineID"), part.needed("bootID")
+    return Registration(machine_id, boot_id, part.addresses("addresses"))
 
 
 def _capacity(part: Fields) -> Capacity:
@@ -81,6 +89,7 @@ def encode(host: HostStatus) -> dict[str, Any]:
         },
         "cleanGeneration": host.clean_generation or None,
         "policyGeneration": host.policy_generation or None,
+        "timings": codec_policy.written_timings(host.timings) if host.timings else None,
         "capacity": _written_capacity(host.capacity),
         "storage": "Failing" if host.storage_failing else None,
         "servers": listed(_written_report(report) for report in host.servers[:512]),

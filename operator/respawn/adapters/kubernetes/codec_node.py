@@ -40,12 +40,13 @@ def _spec(spec: Fields) -> NodeSpec:
     addresses, scheduling = spec.part("addresses"), spec.part("scheduling")
     return NodeSpec(
         libvirt_uri=spec.part("libvirt").text("uri"),
-        management=addresses.texts("management"),
-        storage=addresses.texts("storage"),
-        migration=addresses.texts("migration"),
+        management=addresses.addresses("management"),
+        storage=addresses.addresses("storage"),
+        migration=addresses.addresses("migration"),
         cordoned=scheduling.text("mode") == "Cordoned",
         drain=spec.part("maintenance").text("mode") == "Drain",
         reserved=scheduling.size("reservedMemory") if "reservedMemory" in scheduling else None,
+        ended_boots=spec.part("fencing").texts("endedBoots"),
     )
 
 
@@ -57,7 +58,7 @@ def _fence(part: Fields | None) -> Fence:
     return Fence(
         phase=part.word("phase", FencePhase.OK),
         generation=part.number("generation"),
-        addresses=part.texts("addresses"),
+        addresses=part.addresses("addresses"),
         machine_id=part.text_or_none("machineID"),
         boot_id=part.text_or_none("bootID"),
         form=part.word("form", Form.IP) if "form" in part else None,

@@ -28,9 +28,9 @@ def decode(body: Mapping[str, Any], now: datetime) -> Policy:
     brake, default = spec.part("brake"), Policy()
     until = brake.time("releasedUntil")
     return Policy(
-        timings=_timings(spec.part("timings")),
+        timings=read_timings(spec.part("timings")),
         generation=metadata.number("generation", 1),
-        earlier={part.number("generation"): _timings(part) for part in status.parts("earlier")},
+        earlier={part.number("generation"): read_timings(part) for part in status.parts("earlier")},
         brake_window=brake.duration("window", default.brake_window),
         brake_released=until is not None and now < until,
         resource_version=metadata.text("resourceVersion"),
@@ -42,7 +42,8 @@ def decode(body: Mapping[str, Any], now: datetime) -> Policy:
     )
 
 
-def _timings(part: Fields) -> Timings:
+def read_timings(part: Fields) -> Timings:
+    """Timings, as their fields are named everywhere. Raises Malformed."""
     default = Timings()
     return Timings(
         **{name: part.duration(key, getattr(default, name)) for name, key in _KEYS.items()}
@@ -62,7 +63,7 @@ def encode(policy: Policy) -> dict[str, Any]:
     return {
         "worstCaseRecovery": format_duration(policy.worst_case) if policy.worst_case else None,
         "earlier": [
-            {"generation": generation, **_written(policy.earlier[generation])}
+            {"generation": generation, **written_timings(policy.earlier[generation])}
             for generation in sorted(policy.earlier)
         ]
         or None,
@@ -70,6 +71,7 @@ def encode(policy: Policy) -> dict[str, Any]:
     }
 
 
-def _written(timings: Timings) -> dict[str, str]:
+def written_timings(timings: Timings) -> dict[str, str]:
+    """All of them, as they are named everywhere."""
     assert {field.name for field in fields(timings)} == set(_KEYS)
     return {key: format_duration(getattr(timings, name)) for name, key in _KEYS.items()}

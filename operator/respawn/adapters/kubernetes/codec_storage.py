@@ -21,6 +21,7 @@ def decode_pool(body: Mapping[str, Any]) -> Pool:
     ceph, conditions = whole.part("spec").part("ceph"), codec_conditions.decode(status)
     return Pool(
         name=metadata.needed("name"),
+        created=metadata.time("creationTimestamp"),
         fsid=ceph.needed("fsid"),
         pool=ceph.needed("pool"),
         client=ceph.needed("clientName"),

@@ -97,6 +97,7 @@ def _proven(proof: Proof | None, was: Placement) -> str:
         ProofKind.POWERED_OFF: f"{was.node} is reported powered off",
         ProofKind.NEW_BOOT: f"{was.node} has booted anew",
         ProofKind.ENDED: f"the agent of {was.node} saw that it had ended",
+        ProofKind.CONFIRMED: f"a person confirmed that this boot of {was.node} has ended",
     }[proof.kind]
     banned = f"; {len(proof.lockers)} of its Ceph clients blocklisted" if proof.lockers else ""
     return f"{why}{banned}"

@@ -31,6 +31,9 @@ def check_node(node: Node | None, me: Identity) -> GuardAnswer:
     registered = node.registration
     if registered is None or registered.boot_id != me.boot_id:
         return _no("this boot is not the one that is registered")
+    # safety: what a person said of it is a proof already: nothing may start in it any more.
+    if node.gone:
+        return _no("spec.fencing.endedBoots says that this boot has ended; boot anew")
     # safety: an address that nobody declared or registered would not be covered by a fence.
     unknown = set(me.storage) - set(node.storage_addresses)
     if unknown or not me.storage:

@@ -33,6 +33,7 @@ def status(view: HostView, node: Node, details: Mapping[str, ServerReport]) -> H
         registration=mine,
         clean_generation=before.clean_generation if same_boot else 0,
         policy_generation=view.policy_generation,
+        timings=view.timings,
         storage_failing=view.storage_failing,
     )
     if not view.scanned:

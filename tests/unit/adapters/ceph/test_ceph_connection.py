@@ -160,10 +160,51 @@ def test_a_new_key_makes_a_new_connection(cluster: Cluster) -> None:
     async def test(made: Connection) -> None:
         await made.run("ask", lambda h: None)
         given.append(Access("respawn", "fsid", ("198.51.100.1:3300",), "new key"))
+        await made.run("ask", lambda h: None)
+        for _ in range(500):
+            if (await made.handle()).access.key == "new key":
+                break
+            await asyncio.sleep(0.01)
         assert (await made.handle()).access.key == "new key"
+        assert await asyncio.to_thread(cluster.made[0].shut_down.wait, 5), "the old one is given up"
 
     scenario(test, given)
     assert len(cluster.made) == 2
+
+
+def test_nothing_of_another_cluster_stays_in_use(cluster: Cluster) -> None:
+    given = [ACCESS]
+
+    async def test(made: Connection) -> None:
+        await made.run("ask", lambda h: None)
+        given.append(Access("respawn", "another fsid", ("198.51.100.9:3300",), "key"))
+        cluster.failure = Unavailable("no monitor")
+        with pytest.raises(Unavailable):
+            await made.run("ask", lambda h: None)
+
+    scenario(test, given)
+
+
+def test_a_wrong_key_does_not_take_the_working_connection_away(cluster: Cluster) -> None:
+    given = [ACCESS]
+
+    async def test(made: Connection) -> None:
+        await made.run("ask", lambda h: None)
+        cluster.failure = Refused(Reason.POOL_NOT_READY, "no such client")
+        given.append(Access("respawn", "fsid", ("198.51.100.1:3300",), "wrong key"))
+        for _ in range(500):
+            assert await made.run("ask", lambda h: h.address) == "198.51.100.201:0/0"
+            if made.trouble is not None:
+                break
+            await asyncio.sleep(0.01)
+        assert isinstance(made.trouble, Refused), "and it is told"
+        assert await made.run("ask", lambda h: h.address) == "198.51.100.201:0/0"
+        given.append(ACCESS)
+        await made.handle()
+        assert made.trouble is None, "the right key is back"
+
+    scenario(test, given)
+    assert len(cluster.made) == 1
 
 
 def test_a_retired_handle_ends_with_its_last_user() -> None:

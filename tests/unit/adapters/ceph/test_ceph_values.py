@@ -2,6 +2,7 @@
 
 import json
 import struct
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,7 +10,7 @@ from respawn.adapters.ceph import beats, blocklist, daemons, encoding, places, s
 from respawn.adapters.ceph.access import Access
 from respawn.model.node import Form
 from respawn.model.sight import Beat, HeartServer
-from respawn.model.storage import Entry
+from respawn.model.storage import Entry, bans
 
 # as Ceph 16.2.15 printed it: two arrays behind one another, a range without `cidr:`
 LISTING = (
@@ -21,9 +22,11 @@ LISTING = (
     '{"range":"10.0.0.0:0/8","until":"2027-11-24T07:06:45.927463+0000"}]\n'
 )
 
+MADE = datetime(2026, 11, 24, tzinfo=UTC)
+
 
 def test_a_listing_tells_ranges_from_nonces() -> None:
-    assert blocklist.parse(LISTING) == {
+    assert blocklist.parse(LISTING, MADE) == {
         Entry("2001:db8::9", Form.IP),
         Entry("198.51.100.9", Form.IP),
         Entry("198.51.100.9:0/32"),
@@ -34,11 +37,20 @@ def test_a_listing_tells_ranges_from_nonces() -> None:
 
 
 def test_empty_and_old_listings() -> None:
-    assert blocklist.parse("[][]") == frozenset()
-    assert blocklist.parse("") == frozenset()
-    assert blocklist.parse('[{"addr":"10.0.0.1:0/7","until":""}]') == {Entry("10.0.0.1:0/7")}
-    cidr = '[][{"range":"cidr:10.0.0.1:0/32","until":""}]'
-    assert blocklist.parse(cidr) == {Entry("10.0.0.1", Form.RANGE)}
+    assert blocklist.parse("[][]", MADE) == frozenset()
+    assert blocklist.parse("", MADE) == frozenset()
+    cidr = '[][{"range":"cidr:10.0.0.1:0/32","until":"2027-11-24T07:06:45.822122+0000"}]'
+    assert blocklist.parse(cidr, MADE) == {Entry("10.0.0.1", Form.RANGE)}
+
+
+def test_an_entry_that_ends_soon_is_not_the_one_that_lasts() -> None:
+    """A person's lives an hour; one of ours is near its end after eleven months."""
+    late = datetime(2027, 10, 30, tzinfo=UTC)
+    found = blocklist.parse(LISTING, late)
+    assert Entry("198.51.100.9", Form.IP) not in found
+    assert Entry("198.51.100.9", Form.IP, brief=True) in found
+    assert all(entry.brief for entry in found)
+    assert bans(found, "198.51.100.9:0/1"), "it is shut out all the same"
 
 
 @pytest.mark.parametrize(

@@ -377,3 +377,22 @@ def test_nothing_but_malformed_ever_comes_out(place: str, thing: Any) -> None:
             read(whole)
         except Malformed as complaint:
             assert str(complaint)
+
+
+def test_an_address_is_one_however_it_is_written() -> None:
+    """A fence is read back as Ceph writes addresses, and obstacles compare them as texts."""
+    body = {
+        "metadata": {"name": "host-1", "uid": "u"},
+        "spec": {"addresses": {"storage": ["2001:DB8:0::9", "2001:db8::9", "198.51.100.9"]}},
+        "status": {
+            "host": {
+                "registration": {
+                    "machineID": "m", "bootID": "b", "addresses": ["2001:0DB8::0009"]
+                }
+            },
+            "fence": {"phase": "Fenced", "generation": 1, "addresses": ["2001:db8:0:0::9"]},
+        },
+    }  # fmt: skip
+    node = codec_node.decode(body)
+    assert node.storage_addresses == ("2001:db8::9", "198.51.100.9")
+    assert node.fence.addresses == ("2001:db8::9",)
