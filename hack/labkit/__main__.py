@@ -1,5 +1,10 @@
+import signal
 import sys
 
 from labkit.cli import main
 
-sys.exit(main(sys.argv[1:]))
+before = signal.getsignal(signal.SIGINT)
+code = main(sys.argv[1:])
+# there is nothing left that an interruption could break off
+signal.signal(signal.SIGINT, before)
+sys.exit(code)

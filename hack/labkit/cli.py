@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -134,6 +135,8 @@ def parse(arguments: list[str]) -> Order:
 def main(arguments: list[str]) -> int:
     """Run one command; returns its exit code."""
     try:
+        # what interrupts from here on is seen to below, and where something is to be taken back
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         order = parse(arguments)
         if not order.words or order.words == ["help"]:
             print(USAGE, file=sys.stdout if order.words else sys.stderr)

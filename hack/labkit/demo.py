@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ T = TypeVar("T")
 
 def main(arguments: list[str]) -> int:
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         order = parse(arguments)
         if order.words == ["help"]:
             print(USAGE)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from byhand import CLIENT, ByHand, allow_ceph
 from labtool import LabTool, eventually, running
+
+from labkit.lab import Lab
 
 pytestmark = pytest.mark.lab
 HOSTS = ("host-1", "host-2")
@@ -207,15 +210,15 @@ def test_a_qemu_that_nobody_knows_is_told_and_counts(lab: LabTool) -> None:
     key = lab.ceph("ceph", "auth", "print-key", f"client.{CLIENT}").strip()
     pid = "/run/stranger.pid"
     lab.on(
-        *("host-2", "qemu-system-x86_64", "-display", "none", "-daemonize", "-pidfile", pid),
+        *("host-1", "qemu-system-x86_64", "-display", "none", "-daemonize", "-pidfile", pid),
         *("-object", f"secret,id=key,format=base64,data={key}"),
         *("-blockdev", json.dumps({"driver": "raw", "node-name": "n", "file": nested})),
     )
     (row,) = lab.writers(server.image("root"))["qemus"]
     assert (row["host"], row["uid"], row["state"], row["role"]) == (
-        *("host-2", None, "running", "active"),
+        *("host-1", None, "running", "active"),
     )
-    lab.on("host-2", "sh", "-c", f"kill -9 $(cat {pid})")
+    lab.on("host-1", "sh", "-c", f"kill -9 $(cat {pid})")
     eventually("it is gone", lambda: not lab.writers(server.image("root"))["qemus"])
 
 
@@ -257,3 +260,44 @@ sys.exit('no such record')
 
 
 LABKIT = __import__("pathlib").Path(__file__).resolve().parents[2] / "hack"
+
+
+@pytest.fixture(scope="module")
+def kept(lab: LabTool) -> ByHand:
+    """A server that runs on host-2 and writes."""
+    server = ByHand(lab, "kept")
+    server.start("host-2")
+    writes(lab, server, 20)
+    return server
+
+
+def test_all_of_ceph_stops_and_starts_and_an_osd_is_killed_and_nothing_is_lost(
+    lab: LabTool, kept: ByHand
+) -> None:
+    server = kept
+    lab("ceph", "stop", "all", timeout=300)
+    assert {d["state"] for d in lab.json("status")["ceph"]} == {"stopped"}
+    lab("ceph", "start", "all")
+    states = json.loads(lab.ceph("ceph", "osd", "dump", "-f", "json"))["osds"]
+    assert [osd["up"] for osd in states] == [1, 1, 1]
+    seq = writes(lab, server, lab.guest(server.full_name)["lastSeq"])
+    # gone with its memory: it has to get everything from the others
+    Lab.open(lab.name).supervisor.order(op="kill", name="ceph-osd.1")
+    writes(lab, server, seq)
+    lab("up")
+    proof = lab.guest(server.full_name)
+    assert (len(proof["boots"]), proof["lost"], proof["foreign"]) == (1, [], [])
+
+
+def test_a_host_that_shuts_down_ends_its_guests_first(lab: LabTool, kept: ByHand) -> None:
+    server = kept
+    (qemu,) = [d for d in lab.domains() if d["uid"] == server.uid]
+    lab("host", "shutdown", "host-2")
+    assert not Path(f"/proc/{qemu['pid']}").exists()
+    assert lab.json("status")["hosts"][1]["power"] == "off"
+    lab("host", "shutdown", "host-2")
+    # it let go of its disk by itself: nobody had to break its lock
+    row = lab.writers(server.image("root"))
+    assert (row["active"], row["watchers"], row["lockers"]) == (0, [], [])
+    lab("host", "power-on", "host-2")
+    assert lab.guest(server.full_name)["lost"] == []

@@ -87,7 +87,7 @@ Deaths = tuple[tuple[Flow, tuple[str, ...]], ...]
 LIFE: Deaths = ((stop, ("Revoked",)), (delete, ("Deleted",)))
 LOSS: Deaths = ((failover, ("Fencing", "add", "Placed")), (rejoin, ("rm",)))
 WHOLE_LIFE: Deaths = (
-    (start, ("protect", "disks", "epoch", "Placed", "status")),
+    (start, ("protect", "making", "disks", "epoch", "Placed", "status")),
     (stop, ("Revoked", "Free", "status")),
     (delete, ("Deleted", "trash", "unprotect")),
 )

@@ -115,8 +115,10 @@ class FakeCeph:
                 if self.heard(client):
                     image.watchers[client] = now
 
-    def ensure(self, server: Server, disk: Disk) -> DiskStatus:
+    def ensure(self, server: Server, disk: Disk, source: Image | None) -> DiskStatus:
         name = disk_image(server.uid, disk.name)
+        if disk.image is not None and source is None:
+            raise Refused(Reason.UNKNOWN_IMAGE, f"there is no ServerImage {disk.image}")
         image = self.images.setdefault(name, RbdImage(server.uid, disk.size))
         if image.owner != server.uid:
             raise Refused(Reason.DISK_FAILED, f"{name} belongs to another")
@@ -190,7 +192,9 @@ class CephPort:
     async def ensure_disk(
         self, server: Server, disk: Disk, pool: Pool, source: Image | None
     ) -> DiskStatus:
-        return await self._call("ensure_disk", lambda: self._ceph.ensure(server, disk), base=0.02)
+        return await self._call(
+            "ensure_disk", lambda: self._ceph.ensure(server, disk, source), base=0.02
+        )
 
     async def clients(self, pool: Pool, image: str) -> ImageClients:
         return await self._call("clients", lambda: self._ceph.clients(image), base=0.003)

@@ -28,9 +28,16 @@ class SimJournal:
 
     def __init__(self) -> None:
         self._marks: set[tuple[str, int]] = set()
+        self._contact: float | None = None
 
     def admitted(self) -> frozenset[tuple[str, int]]:
         return frozenset(self._marks)
+
+    def contact(self) -> float | None:
+        return self._contact
+
+    def keep_contact(self, at: float) -> None:
+        self._contact = at
 
     def admit(self, uid: str, epoch: int) -> bool:
         new = (uid, epoch) not in self._marks
@@ -64,6 +71,8 @@ class SimHost:
         self.watch_begins_after = 0.0
         self.looked = Gate()
         """Shut: what was seen in /proc reaches the agent only later."""
+        self.acknowledged: float | None = None
+        """Begin of the heart's last beat of this boot that came back."""
         self._counter = 0
 
     @property
@@ -81,6 +90,7 @@ class SimHost:
         self.kernel = Kernel(self.address)
         self.kernel.bugs = bugs
         self.journal = SimJournal()
+        self.acknowledged = None
         self.libvirt = FakeLibvirt(
             host=self.name, boot=self.boot_id, kernel=self.kernel, net=self.net, ceph=self.ceph,
             truth=self.truth, hook=self._hook,
@@ -122,13 +132,15 @@ class SimHost:
         assert self.libvirt is not None
         ports = AgentPorts(
             cluster=ApiPort(self.api, process),
-            hypervisor=HypervisorPort(self.libvirt, process),
+            hypervisor=HypervisorPort(self.libvirt, process, self.journal),
             journal=self.journal,
             host=HostPort(self, process),
             heart=HeartPort(self.ceph, process, self.name),
             clock=self.clock,
         )
-        agent = Agent(await ports.host.identity(), ports, self.api.pools)
+        me = await ports.host.identity()
+        agent = Agent(me, ports, self.api.pools, beaten=self.acknowledged)
+        agent.failed = lambda what, error: self.kernel.bugs.append(error)
         agent.on_policy(self.api.policy.generation, self.api.policy.timings)
         self.agent = agent
         if self.stale_list is not None:
@@ -167,6 +179,7 @@ class SimHost:
             servers = self.agent.heart_servers() if self.agent else ()
             try:
                 await port.beat(Beat(self.machine_id, self.boot_id, self._counter, servers))
+                self.acknowledged = begun
                 if self.agent is not None:
                     self.agent.on_beat(begun)
             except PortError as lost:

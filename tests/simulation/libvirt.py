@@ -18,7 +18,7 @@ from respawn.model.conditions import Reason
 from respawn.model.host import Ask, DomainState, Exit, GuardAnswer, Incarnation, Look
 from respawn.model.node import ReportState, ServerReport
 from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
-from respawn.ports.hypervisor import DomainOrder
+from respawn.ports.hypervisor import DomainOrder, Journal
 
 DEADLINE = 12.0
 HOOK_DEADLINE = 3.0
@@ -108,8 +108,11 @@ class FakeLibvirt:
         pids = () if domain.who.pid is None else (domain.who.pid,)
         return Look(uid, domain.who, domain.state, domain.paused_by_us, pids)
 
-    def scan(self) -> tuple[Look, ...]:
-        return tuple(self.look(uid) for uid in sorted(self.domains))
+    def scan(self, admitted: frozenset[tuple[str, int]]) -> tuple[Look, ...]:
+        """As the product: whose QEMU is in /proc, or who was admitted in this boot; no list."""
+        running = {uid for uid, domain in self.domains.items() if domain.who.pid is not None}
+        looks = [self.look(uid) for uid in sorted(running | {uid for uid, _ in admitted})]
+        return tuple(look for look in looks if not look.absent)
 
     def running(self, uid: str) -> Domain | None:
         domain = self.domains.get(uid)
@@ -244,8 +247,8 @@ class FakeLibvirt:
 class HypervisorPort:
     """`Hypervisor` as the agent sees it."""
 
-    def __init__(self, libvirt: FakeLibvirt, who: Process) -> None:
-        self._libvirt, self._who = libvirt, who
+    def __init__(self, libvirt: FakeLibvirt, who: Process, journal: Journal) -> None:
+        self._libvirt, self._who, self._journal = libvirt, who, journal
 
     async def look(self, uid: str) -> Look:
         async def work() -> Look:
@@ -255,7 +258,7 @@ class HypervisorPort:
 
     async def scan(self) -> tuple[Look, ...]:
         async def work() -> tuple[Look, ...]:
-            return self._libvirt.scan()
+            return self._libvirt.scan(self._journal.admitted())
 
         return await self._libvirt.call(self._who, "scan", work)
 

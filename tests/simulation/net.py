@@ -114,6 +114,8 @@ class Net:
         self.switch = Switch()
         self.holds: dict[tuple[str, str], Gate] = {}
         """(process, call) -> a gate at which such a request waits on its way."""
+        self.late: dict[tuple[str, str], Gate] = {}
+        """(process, call) -> a gate at which the reply waits on its way back."""
         self.spy: Callable[[Process, str], None] = lambda who, call: None
         """Told of every request as it takes effect."""
         self.lost_replies = 0.0
@@ -173,6 +175,9 @@ class Net:
             error = raised
         if self.rng.random() < self.lost_replies:
             return
+        late = self.late.get((who.name, label))
+        if late is not None:
+            await late.passed()
         await self._travel(kernel, plane, end, base)
         if reply.done():
             return

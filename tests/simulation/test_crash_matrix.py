@@ -43,7 +43,7 @@ async def rejoin(lab: Lab, uid: str) -> None:
 
 
 FLOWS: dict[Flow, tuple[str, ...]] = {
-    start: ("protect", "disks", "epoch", "Placed", "status"),
+    start: ("protect", "making", "disks", "epoch", "Placed", "status"),
     stop: ("Revoked", "Free", "status"),
     delete: ("Revoked", "Free", "Deleted", "trash", "unprotect"),
     failover: ("Revoked", "nonces", "broken", "epoch", "Placed", "Fencing", "add", "Fenced"),

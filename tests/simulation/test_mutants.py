@@ -4,12 +4,13 @@ import pytest
 from tests.simulation import mutants
 
 MUTATIONS = mutants.load()
+TABLE = 31
+"""Rows of the table; higher numbers are rules that were found later, in the product itself."""
 
 
 def test_every_row_of_the_table_has_its_mutation() -> None:
-    numbers = [int(mutation.name[:2]) for mutation in MUTATIONS]
-    assert numbers[:20] == list(range(1, 21))
-    assert all(n > 31 for n in numbers[20:]), "21 to 31 are rows of what comes later"
+    rows = [m.name[:2] for m in MUTATIONS if int(m.name[:2]) <= TABLE]
+    assert rows == [f"{n:02}" for n in range(1, 21)]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)

@@ -5,9 +5,10 @@ runs `run()`; the simulator does the same in virtual time.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
+from respawn.agent.endless import endless, say_failed
 from respawn.agent.guard import Guard
 from respawn.agent.hands import Hands
 from respawn.agent.locks import ServerLocks
@@ -32,11 +33,14 @@ SCAN_EVERY = 5.0
 class Agent:
     """The agent of one host, for one life of its process."""
 
-    def __init__(self, me: Identity, ports: AgentPorts, pools: Mapping[str, Pool]) -> None:
+    def __init__(
+        self, me: Identity, ports: AgentPorts, pools: Mapping[str, Pool],
+        beaten: float | None = None,
+    ) -> None:  # fmt: skip
+        """`beaten`: begin of the last beat that the heart process had acknowledged, if any."""
         self.ports, self.pools = ports, dict(pools)
         self.state = AgentState(me, ports.journal)
-        started = ports.clock.now().mono
-        self.state.touch(renewed_at=started, beaten_at=started)
+        self._go_on_counting(beaten)
         locks = ServerLocks()
         self.guard = Guard(
             cluster=ports.cluster, host=ports.host, journal=ports.journal, locks=locks
@@ -46,10 +50,30 @@ class Agent:
             locks=locks, clock=ports.clock, pools=lambda: self.pools,
         )  # fmt: skip
         self.reporting = Reporting(self.state, ports, wake=self.wake)
-        self.rejoining = Rejoining(self.state, ports, self.hands)
-        self.signs = Signs(self.state, ports, changed=self.wake_all, report=self.reporting.due.set)
+        self.rejoining = Rejoining(self.state, ports, self.hands, self.guard)
+        self.signs = Signs(
+            self.state, ports, changed=self.wake_all, report=self.reporting.due.set,
+            api_back=lambda: self.api_back(),
+        )  # fmt: skip
+        self.state.fence_changed = self._on_fence
+        self.api_back: Callable[[], None] = lambda: None
+        """Told when the API answers again after it did not."""
+        self.failed: Callable[[str, Exception], None] = say_failed
+        """Told of what should not have happened; the work goes on."""
+        self._scan_due = asyncio.Event()
         self._wakes: dict[str, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
+
+    def _go_on_counting(self, beaten: float | None) -> None:
+        """S6: an agent that is restarted while the host is cut off does not count anew."""
+        begun, renewed = self.ports.clock.now().mono, self.ports.journal.contact()
+        # Nothing is known of this boot's contact: then no server was started in it either.
+        last = max((at for at in (renewed, beaten) if at is not None), default=begun)
+        self.state.touch(
+            renewed_at=min(begun, last if renewed is None else renewed),
+            beaten_at=min(begun, last if beaten is None else beaten),
+            begun_at=begun,
+        )
 
     # What the process around it tells.
 
@@ -71,10 +95,21 @@ class Agent:
             self.rejoining.due.set()
             self.wake_all()
 
+    def _on_fence(self) -> None:
+        """Whoever has read the Node, the fence is not what it was."""
+        self.rejoining.due.set()
+        self.wake_all()
+
     def on_policy(self, generation: int, timings: Timings) -> None:
         """Obey these timings from now on, and say so."""
         self.state.timings, self.state.policy_generation = timings, generation
         self.reporting.due.set()
+        self.wake_all()
+
+    def on_pools(self, pools: Mapping[str, Pool]) -> None:
+        """These are the pools. By which addresses they are reached is looked at anew."""
+        self.pools = dict(pools)
+        self._scan_due.set()
         self.wake_all()
 
     def on_exit(self, gone: Exit) -> None:
@@ -104,11 +139,18 @@ class Agent:
         """Work until cancelled. Servers outlive it: its end stops none (S5)."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for loop in (
-                self.signs.renew, self.signs.beat_in_need, self.signs.watch_ceph, self._scan,
-                self.reporting.run, self.rejoining.run,
-            ):  # fmt: skip
-                group.create_task(loop())
+            for what, work in self._work().items():
+                group.create_task(endless(what, work, self.ports.clock, self.failed))
+
+    def _work(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {
+            "renewing the Lease": self.signs.renew,
+            "beating": self.signs.beat_in_need,
+            "watching Ceph": self.signs.watch_ceph,
+            "looking at the host": self._scan,
+            "reporting": self.reporting.run,
+            "rejoining": self.rejoining.run,
+        }
 
     def wake(self, uid: str) -> None:
         """Tend that server now."""
@@ -134,6 +176,9 @@ class Agent:
             try:
                 wait = await self._tend_once(uid)
             except PortError:
+                wait = RETRY
+            except Exception as error:  # noqa: BLE001 - one odd server must not end the others' care
+                self.failed(f"tending {uid}", error)
                 wait = RETRY
             self.reporting.due.set()
             with suppress(TimeoutError):
@@ -164,6 +209,7 @@ class Agent:
     async def _scan(self) -> None:
         """Find what no watch and no event told of."""
         while True:
+            self._scan_due.clear()
             with suppress(PortError):
                 for look in await self.ports.hypervisor.scan():
                     self.state.looks.setdefault(look.uid, look)
@@ -172,4 +218,6 @@ class Agent:
                 self.state.scanned = True
                 self.wake_all()
                 self.reporting.due.set()
-            await self.ports.clock.sleep(SCAN_EVERY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SCAN_EVERY):
+                    await self._scan_due.wait()

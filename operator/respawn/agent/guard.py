@@ -22,9 +22,28 @@ class Guard:
         self, *, cluster: ServerReads, host: Host, journal: Journal, locks: ServerLocks
     ) -> None:
         self._cluster, self._host, self._journal, self._locks = cluster, host, journal, locks
+        self._open: set[asyncio.Event] = set()
+        """One for each question that has no answer yet."""
 
     async def answer(self, ask: Ask) -> GuardAnswer:
         """Yes or no, within DEADLINE; never raises a port error."""
+        answered = asyncio.Event()
+        self._open.add(answered)
+        try:
+            return await self._answer(ask)
+        finally:
+            self._open.discard(answered)
+            answered.set()
+
+    async def answered(self) -> None:
+        """Until every question asked before this call is answered: DEADLINE at the most.
+
+        What was said yes to is in the journal by then.
+        """
+        for question in tuple(self._open):
+            await question.wait()
+
+    async def _answer(self, ask: Ask) -> GuardAnswer:
         lock = self._locks.of(ask.uid)
         if lock.locked():
             # safety: R6. A kill is under way, or another question; the hook never waits for it.

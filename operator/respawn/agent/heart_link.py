@@ -36,7 +36,8 @@ class HeartLink:
     ) -> None:
         self._agent, self._files = agent, files
         self._clock, self._heartbeat = clock, heartbeat
-        self._last: Account | None = None
+        # What was told before this agent began is over.
+        self._last: Account | None = files.account()
 
     async def run(self) -> None:
         """Work until cancelled."""

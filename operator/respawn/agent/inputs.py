@@ -4,10 +4,12 @@ Watches are hints that wake the agent up; whatever cannot be undone it reads afr
 cannot be understood is left out and logged: one odd object must not stop the others.
 """
 
+import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +34,10 @@ from respawn.ports.errors import Refused
 log = logging.getLogger(__name__)
 SILENCE = 75.0
 """Seconds without a byte before a watch is listed again; bookmarks come about once a minute."""
+RELIST_WITHIN = 1.0
+"""Seconds over which agents spread their LISTs when the API answers again."""
+KEEP_AGAIN = 10.0
+"""Seconds until what could not be remembered is tried again."""
 T = TypeVar("T")
 
 
@@ -42,6 +48,34 @@ class Inputs:
         self._agent, self._client, self._node = agent, client, node
         self._memory = Memory(folder)
         self._servers: dict[str, str] = {}
+        self._unkept: Policy | None = None
+        self._unpublished = False
+        self._back = asyncio.Event()
+
+    def relist(self) -> None:
+        """The API answers again: what the watches were to bring meanwhile may be lost."""
+        self._back.set()
+        self._back = asyncio.Event()
+
+    async def follow(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """`work` with its LIST and watch, and anew whenever `relist` is called.
+
+        After a cut a stream may be dead for minutes without a word, while the Lease is fresh again
+        and servers are placed here.
+        """
+        while True:
+            following = asyncio.ensure_future(work())
+            back = asyncio.ensure_future(self._back.wait())
+            try:
+                await asyncio.wait({following, back}, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    return following.result()
+            finally:
+                for task in (following, back):
+                    task.cancel()
+                await asyncio.wait({following, back})
+            # many hosts may have lost the API together
+            await self._agent.ports.clock.sleep(random.uniform(0, RELIST_WITHIN))
 
     def recall(self) -> None:
         """Go on with what was known before this process: an agent that starts while the API is
@@ -104,8 +138,21 @@ class Inputs:
                         self._take_policy(policy)
 
     def _take_policy(self, policy: Policy) -> None:
-        self._memory.keep_policy(policy.generation, policy.timings)
-        self._agent.on_policy(policy.generation, policy.timings)
+        kept = self._memory.keep_policy(policy.generation, policy.timings)
+        self._unkept = None if kept else policy
+        # S8: timings that the next process would not know are obeyed, and not acknowledged: until
+        # they are, the operator reckons with the slower of both.
+        generation = policy.generation if kept else self._agent.state.policy_generation
+        self._agent.on_policy(generation, policy.timings)
+
+    async def run_memory(self) -> None:
+        """Try again to remember what could not be."""
+        while True:
+            await self._agent.ports.clock.sleep(KEEP_AGAIN)
+            if self._unkept is not None:
+                self._take_policy(self._unkept)
+            if self._unpublished:
+                self._publish()
 
     async def run_pools(self) -> None:
         """The StoragePools: how to reach them, and which images are ours."""
@@ -123,9 +170,16 @@ class Inputs:
 
     def _take_pools(self, pools: Mapping[str, Pool]) -> None:
         if pools:
-            self._agent.pools = dict(pools)
-            publish_pools(frozenset(pool.pool for pool in pools.values()))
-            self._agent.wake_all()
+            self._agent.on_pools(pools)
+            self._publish()
+
+    def _publish(self) -> None:
+        self._unpublished = False
+        try:
+            publish_pools(frozenset(pool.pool for pool in self._agent.pools.values()))
+        except OSError as error:
+            self._unpublished = True
+            log.error("cannot tell the hook which pools are ours: %s", error)
 
     def _follow(self, resource: Resource, fields: str) -> Any:
         return watch(self._client, resource, silence=SILENCE, fields=fields)
@@ -159,9 +213,9 @@ class Memory:
     def __init__(self, folder: Path) -> None:
         self._policy, self._pools = folder / "policy.json", folder / "pools.json"
 
-    def keep_policy(self, generation: int, timings: Timings) -> None:
-        """Remember the timings that are obeyed."""
-        _replace(self._policy, {"generation": generation, "timings": asdict(timings)})
+    def keep_policy(self, generation: int, timings: Timings) -> bool:
+        """Remember the timings that are obeyed; False when that cannot be."""
+        return _kept(self._policy, {"generation": generation, "timings": asdict(timings)})
 
     def policy(self) -> tuple[int, Timings] | None:
         """What was obeyed last; None if nothing was."""
@@ -171,9 +225,9 @@ class Memory:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def keep_pools(self, bodies: Mapping[str, Mapping[str, Any]]) -> None:
-        """Remember the objects, by name, as the API told them."""
-        _replace(self._pools, bodies)
+    def keep_pools(self, bodies: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Remember the objects, by name, as the API told them; False when that cannot be."""
+        return _kept(self._pools, bodies)
 
     def pools(self) -> dict[str, Pool]:
         """The pools known last, as far as they can be understood."""
@@ -181,11 +235,17 @@ class Memory:
         return _pools({name: body for name, body in known if isinstance(body, dict)})
 
 
-def _replace(path: Path, content: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _kept(path: Path, content: Mapping[str, Any]) -> bool:
+    """A full or read-only disk is no reason to care for no server."""
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(content))
-    os.replace(fresh, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(json.dumps(content))
+        os.replace(fresh, path)
+    except OSError as error:
+        log.error("cannot remember %s for the next agent: %s", path.stem, error)
+        return False
+    return True
 
 
 def _read(path: Path) -> dict[str, Any]:

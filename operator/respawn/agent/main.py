@@ -5,7 +5,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from respawn.adapters.ceph.access import Access, fixed
@@ -26,6 +27,7 @@ from respawn.agent import config as configs
 from respawn.agent import machine
 from respawn.agent.config import AgentConfig
 from respawn.agent.core import Agent, AgentPorts
+from respawn.agent.endless import endless
 from respawn.agent.guard_server import GuardServer
 from respawn.agent.heart_files import HeartFiles
 from respawn.agent.heart_link import HeartLink
@@ -103,8 +105,10 @@ class Process:
             heart=self._heart,
             clock=self._clock,
         )
-        self._agent = Agent(me, ports, {})
+        told = HeartFiles().account()
+        self._agent = Agent(me, ports, {}, beaten=told.acknowledged if told else None)
         inputs = Inputs(self._agent, self._client, node=self._config.node, folder=MEMORY)
+        self._agent.api_back = inputs.relist
         inputs.recall()
         log.info("agent of %s, machine %s, boot %s", me.node, me.machine_id, me.boot_id)
         guard = GuardServer(self._agent.guard.answer)
@@ -123,16 +127,17 @@ class Process:
             self.agent, HeartFiles(), self._clock, lambda: self.agent.state.timings.heartbeat
         )
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(work)
-                for work in (
-                    self.agent.run(),
-                    inputs.run_servers(),
-                    inputs.run_node(),
-                    inputs.run_policy(),
-                    inputs.run_pools(),
-                    link.run(),
-                )
+            follow: dict[str, Callable[[], Awaitable[None]]] = {
+                "following servers": partial(inputs.follow, inputs.run_servers),
+                "following the Node": partial(inputs.follow, inputs.run_node),
+                "following the policy": partial(inputs.follow, inputs.run_policy),
+                "following pools": partial(inputs.follow, inputs.run_pools),
+                "keeping what was told": inputs.run_memory,
+                "talking with the heart": link.run,
+            }
+            tasks = [group.create_task(self.agent.run())]
+            tasks += [
+                group.create_task(endless(what, work, self._clock)) for what, work in follow.items()
             ]
             await stop.wait()
             for task in tasks:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from respawn.agent.guard import Guard
 from respawn.agent.hands import Hands
 from respawn.agent.ports import RETRY, AgentPorts
 from respawn.agent.state import AgentState
@@ -13,8 +14,8 @@ from respawn.ports.errors import Conflict, PortError
 class Rejoining:
     """Waits until the Node is read as Fenced; `due` is set when it may be."""
 
-    def __init__(self, state: AgentState, ports: AgentPorts, hands: Hands) -> None:
-        self.state, self.ports, self.hands = state, ports, hands
+    def __init__(self, state: AgentState, ports: AgentPorts, hands: Hands, guard: Guard) -> None:
+        self.state, self.ports, self.hands, self.guard = state, ports, hands, guard
         self.due = asyncio.Event()
 
     async def run(self) -> None:
@@ -38,6 +39,9 @@ class Rejoining:
         generation = rejoin.pending(node, self.state.me.boot_id)
         if generation is None:
             return True
+        # safety: a hook that was asked before that read may have seen the Node OK and its server
+        # Placed, and would admit it whenever its reply comes. What asks later is refused.
+        await self.guard.answered()
         for look in await self.ports.hypervisor.scan():
             self.state.looks[look.uid] = look
         for uid in rejoin.must_kill(self.state.view()):

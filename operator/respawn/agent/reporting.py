@@ -18,6 +18,8 @@ class Reporting:
     ) -> None:
         self.state, self.ports, self._wake = state, ports, wake
         self.due = asyncio.Event()
+        self._accepted: tuple[HostStatus, HostStatus] | None = None
+        """What was written last, and what the API server made of it."""
 
     async def run(self) -> None:
         """Keep our part of our Node true; written only when it says something new."""
@@ -34,13 +36,14 @@ class Reporting:
         node = self.state.node or await self.ports.cluster.get_node(self.state.me.node)
         for _ in range(8):
             wanted = report.status(self.state.view(), node, self.state.details)
-            if wanted == node.host:
+            if wanted == node.host or (wanted, node.host) == self._accepted:
                 self.state.put_node(node)
                 return
             try:
                 # safety: a registration is a compare-and-set on the node as read in this boot, so
                 # one of a former boot that comes late is refused.
                 node = await self.ports.cluster.write_host(node, wanted)
+                self._accepted = wanted, node.host
                 self.state.put_node(node)
                 self._told(wanted)
                 return

@@ -12,6 +12,8 @@ from respawn.ports.cluster import Lease
 from respawn.ports.errors import Conflict, NotFound, PortError, Refused
 
 LOOK_AGAIN = 1.0
+CONFLICTS = 4
+"""Tries within one renewal's time while somebody else writes this host's Lease."""
 
 
 class Signs:
@@ -20,16 +22,20 @@ class Signs:
 
     def __init__(
         self, state: AgentState, ports: AgentPorts, *, changed: Callable[[], None],
-        report: Callable[[], None],
+        report: Callable[[], None], api_back: Callable[[], None],
     ) -> None:  # fmt: skip
         self.state, self.ports = state, ports
-        self._changed, self._report = changed, report
+        self._changed, self._report, self._api_back = changed, report, api_back
+        self._api_lost = False
         self._counter = 0
 
     def on_beat(self, begun: float) -> None:
         """The heart process had a beat acknowledged that it began at that moment."""
-        since = self.state.contact.ceph_since
-        self.state.touch(beaten_at=begun, ceph_since=begun if since is None else since)
+        contact = self.state.contact
+        self.state.touch(
+            beaten_at=max(begun, contact.beaten_at),  # heart and agent both beat: one may be late
+            ceph_since=begun if contact.ceph_since is None else contact.ceph_since,
+        )
         self.on_storage(failing=False)
 
     def on_beat_lost(self) -> None:
@@ -49,14 +55,25 @@ class Signs:
             begun = self.ports.clock.now().mono
             try:
                 lease = await self._hold(lease)
-                self.state.touch(renewed_at=begun, api_answers=True)
+                self._renewed(begun)
             except Conflict:
+                # Somebody else wrote it: read it first, but not in a race as fast as both can.
                 lease = Lease(self.state.me.node)
+                self.state.touch(api_answers=True)
+                await self.ports.clock.sleep(self.state.timings.lease_renew / CONFLICTS)
                 continue
             except PortError:
+                self._api_lost = True
                 self.state.touch(api_answers=False)
             spent = self.ports.clock.now().mono - begun
             await self.ports.clock.sleep(max(0.05, self.state.timings.lease_renew - spent))
+
+    def _renewed(self, begun: float) -> None:
+        self.state.touch(renewed_at=begun, api_answers=True)
+        self.state.journal.keep_contact(begun)
+        if self._api_lost:
+            self._api_lost = False
+            self._api_back()
 
     async def _hold(self, lease: Lease) -> Lease:
         name, holder = self.state.me.node, f"{self.state.me.node}/{self.state.me.boot_id}"
@@ -82,6 +99,7 @@ class Signs:
                 Beat(me.machine_id, me.boot_id, self._counter, self.heart_servers())
             )
             self.on_beat(begun)
+            self.state.journal.keep_contact(begun)
         except Refused as refused:
             # Blocklisted: Ceph answers, with a no. So it can be reached.
             if refused.reason == Reason.BLOCKLISTED:

@@ -1,5 +1,6 @@
 """What the agent knows between two decisions, and the view that is decided on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,6 +33,8 @@ class AgentState:
     capacity: Capacity = field(default_factory=Capacity)
     storage_failing: bool = False
     scanned: bool = False
+    fence_changed: Callable[[], None] = lambda: None
+    """Called when the Node is known with another fence than before, by whatever read."""
 
     def view(self) -> HostView:
         """The picture of this moment; good until the next `await`."""
@@ -70,10 +73,12 @@ class AgentState:
     def put_node(self, node: Node) -> bool:
         """The own Node, as watched or read; False when something newer is known."""
         known = self.node
-        newer = known is None or int(node.resource_version) >= int(known.resource_version)
-        if newer:
-            self.node = node
-        return newer
+        if known is not None and int(node.resource_version) < int(known.resource_version):
+            return False
+        self.node = node
+        if known is None or node.fence != known.fence:
+            self.fence_changed()
+        return True
 
     def forget(self, uid: str) -> None:
         """Drop everything about a server that is neither here nor to be here."""

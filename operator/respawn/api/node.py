@@ -53,7 +53,8 @@ class Scheduling(Model):
     )
     reserved_memory: Quantity | None = Field(
         default=None,
-        description="Memory kept for the host itself, such as 4Gi; never given to servers.",
+        description="Memory kept for the host itself, such as 4Gi; never given to servers. What "
+        "its agent is configured to keep if absent.",
     )
 
 
@@ -62,8 +63,8 @@ class Maintenance(Model):
 
     mode: Literal["None", "Drain"] = Field(
         default="None",
-        description="None: nothing. Drain: its servers leave it live. Not carried out yet: a "
-        "condition says so.",
+        description="None: nothing. Drain: no new servers are placed here. That those here leave "
+        "it live is not carried out yet: condition Schedulable says so.",
     )
 
 

@@ -34,7 +34,11 @@ Monitor = Annotated[
     Field(min_length=3, max_length=64),
     Extra(
         rule(
-            "self.matches('^([0-9.]+|[[][0-9a-fA-F:.]+[]]|[A-Za-z0-9.-]+):[0-9]{1,5}$')",
+            "self.matches('^([0-9.]+|[[][0-9a-fA-F:.]+[]]|[A-Za-z0-9.-]+):[0-9]{1,5}$')"
+            " && int(self.substring(self.lastIndexOf(':') + 1)) >= 1"
+            " && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535"
+            " && (!self.matches('^[0-9.]+:') || isIP(self.substring(0, self.lastIndexOf(':'))))"
+            " && (!self.startsWith('[') || isIP(self.substring(1, self.lastIndexOf(']'))))",
             "must be address:port of a Ceph monitor, such as 198.51.100.1:3300 or "
             "[2001:db8::1]:3300",
         )

@@ -117,7 +117,8 @@ class NetworkInterface(Model):
     )
     mac_address: MACAddress | None = Field(
         default=None,
-        description="MAC address; derived from the server's UID if absent. It never changes.",
+        description="MAC address; derived from the server's UID if absent. It never changes by "
+        "itself.",
     )
 
 

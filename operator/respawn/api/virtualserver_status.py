@@ -154,6 +154,9 @@ class InterfaceHardware(Model):
         default=None, description="MAC address."
     )
     slot: Count | None = Field(default=None, description="PCI slot in the guest.")
+    bridge: Ref | None = Field(
+        default=None, description="Bridge it was plugged into at the last start."
+    )
 
 
 class Hardware(Model):
@@ -174,14 +177,14 @@ class Hardware(Model):
 
 
 class DiskStatus(Model):
-    """A disk that exists."""
+    """A disk that exists, or is being made."""
 
     name: Ref = Field(description="Name of the disk in spec.disks.")
     pool: Ref = Field(description="Name of the StoragePool that holds it.")
     image: Annotated[str, Field(max_length=256)] = Field(
         description="RBD image in that pool: vs-<uid>-<disk>."
     )
-    size: Size = Field(description="Its size as read from the image.")
+    size: Size = Field(description="Its size as read from the image; 0 until it is made.")
 
 
 class Setback(Model):
@@ -247,7 +250,7 @@ class VirtualServerStatus(Status):
         default=None, description="The virtual hardware, fixed at the first start."
     )
     disks: Annotated[list[DiskStatus], Field(max_length=32), keyed("name")] = Field(
-        default_factory=list, description="The disks that exist."
+        default_factory=list, description="The disks that exist or are being made."
     )
     setback: Setback | None = Field(
         default=None, description="How an instance last ended unwanted, until one lasts."

@@ -40,7 +40,7 @@ def use(world: World, node: Node, without: str = "") -> Use:
         servers=len(servers),
         cores=sum(s.spec.cores for s in servers),
         memory=sum(need(s, node) for s in servers),
-        memory_total=capacity.memory - capacity.reserved - capacity.foreign,
+        memory_total=capacity.memory - node.reserved - capacity.foreign,
         starting=sum(_starting(s, node) for s in servers),
     )
 

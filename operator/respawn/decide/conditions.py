@@ -28,6 +28,8 @@ class Situation:
     ready: bool = False
     stalled: bool = False
     report: ServerReport | None = None
+    doubt: Status | None = None
+    """What Ready and Running are when the last report can no longer be relied on."""
     recovery: Recovery | None = None
     """The timeline as it will be; None: as it is in the status."""
 
@@ -63,7 +65,7 @@ def _kstatus(s: Situation) -> tuple[Row, Row, Row]:
     working = not s.ready and not s.stalled
     idle = Reason.AS_SPECIFIED if s.ready else s.reason
     return (
-        (Type.READY, "True" if s.ready else "False", s.reason, s.message),
+        (Type.READY, s.doubt or ("True" if s.ready else "False"), s.reason, s.message),
         (
             Type.RECONCILING,
             "True" if working else "False",
@@ -88,7 +90,7 @@ def _placed(s: Situation) -> Row:
 def _disks(disks: DiskState, changes: tuple[str, ...]) -> Row:
     if disks.ready:
         return Type.DISKS_READY, "True", Reason.AS_SPECIFIED, ""
-    if changes:
+    if changes and not disks.stalled:
         return Type.DISKS_READY, "False", Reason.SPEC_CHANGED, "at the server's next start"
     if disks.reason is not None:
         return Type.DISKS_READY, "False", disks.reason, disks.message
@@ -96,6 +98,8 @@ def _disks(disks: DiskState, changes: tuple[str, ...]) -> Row:
 
 
 def _running(s: Situation) -> Row:
+    if s.doubt is not None:
+        return Type.RUNNING, s.doubt, s.reason, s.message
     state = s.report.state if s.report else None
     if state is ReportState.RUNNING and s.phase is Phase.PLACED:
         return Type.RUNNING, "True", Reason.RUNNING, f"on {s.node}"
@@ -103,7 +107,8 @@ def _running(s: Situation) -> Row:
 
 
 def _guest(s: Situation) -> Row:
-    ready = s.report.guest_ready if s.report and s.phase is Phase.PLACED else None
+    heard = s.report is not None and s.phase is Phase.PLACED and s.doubt is None
+    ready = s.report.guest_ready if s.report and heard else None
     if ready is None:
         return Type.GUEST_READY, "Unknown", Reason.UNKNOWN, "the guest does not tell"
     if ready:

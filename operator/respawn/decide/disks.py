@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from respawn.model.conditions import Reason
-from respawn.model.server import Disk, Server
+from respawn.model.server import Disk, DiskStatus, Server
 from respawn.model.units import format_quantity
 from respawn.model.world import World
 
@@ -25,18 +25,35 @@ def judge(world: World, server: Server) -> DiskState:
     lacking = [d for d in server.spec.disks if not _there(server, d)]
     if not lacking:
         return DiskState(ready=True)
+    known = {d.name: d for d in server.status.disks}
     for disk in lacking:
-        blocked = _blocked(world, disk)
+        blocked = _elsewhere(disk, known.get(disk.name)) or _blocked(
+            world, disk, made=disk.name in known and known[disk.name].exists
+        )
         if blocked is not None:
             return blocked
     return DiskState(missing=True)
 
 
 def _there(server: Server, disk: Disk) -> bool:
-    return any(d.name == disk.name and d.size >= disk.size for d in server.status.disks)
+    return any(
+        (d.name, d.pool) == (disk.name, disk.pool) and d.size >= disk.size
+        for d in server.status.disks
+    )
 
 
-def _blocked(world: World, disk: Disk) -> DiskState | None:
+def _elsewhere(disk: Disk, known: DiskStatus | None) -> DiskState | None:
+    """Removed from the spec and added again with another pool: its image does not follow."""
+    if known is None or known.pool == disk.pool:
+        return None
+    message = (
+        f"disk {disk.name} is in StoragePool {known.pool}, and cannot move to {disk.pool}: set its "
+        "pool back, or add a disk of another name"
+    )
+    return DiskState(reason=Reason.DISK_IN_OTHER_POOL, message=message, stalled=True)
+
+
+def _blocked(world: World, disk: Disk, *, made: bool) -> DiskState | None:
     pool = world.pools.get(disk.pool)
     if pool is None:
         message = f"disk {disk.name}: there is no StoragePool {disk.pool}; create it"
@@ -44,7 +61,8 @@ def _blocked(world: World, disk: Disk) -> DiskState | None:
     if not pool.ready:
         message = f"disk {disk.name}: waits until StoragePool {disk.pool} is Ready"
         return DiskState(reason=Reason.POOL_NOT_READY, message=message)
-    return _image_blocked(world, disk) if disk.image is not None else None
+    # A disk that was made has its content: its ServerImage is wanted no more, and may be gone.
+    return None if made or disk.image is None else _image_blocked(world, disk)
 
 
 def _image_blocked(world: World, disk: Disk) -> DiskState | None:

@@ -11,20 +11,25 @@ FIRST_SLOT = 4
 
 
 def for_start(server: Server, node: Node) -> Hardware:
-    """The hardware of the next start: what is recorded, and what the spec has added since."""
-    capacity = node.host.capacity
-    kept = server.status.hardware or Hardware(capacity.machine, capacity.cpu_model)
-    disks = {d.name: d for d in kept.disks}
-    nics = {n.name: n for n in kept.nics}
-    used = {d.slot for d in kept.disks} | {n.slot for n in kept.nics}
-    for disk in server.spec.disks:
+    """The hardware of the next start: what is recorded, what the spec has added since, and nothing
+    of what it has removed.
+    """
+    capacity, spec = node.host.capacity, server.spec
+    before = server.status.hardware or Hardware(capacity.machine, capacity.cpu_model)
+    wanted = {d.name for d in spec.disks}, {n.name for n in spec.networks}
+    disks = {d.name: d for d in before.disks if d.name in wanted[0]}
+    nics = {n.name: n for n in before.nics if n.name in wanted[1]}
+    used = {d.slot for d in disks.values()} | {n.slot for n in nics.values()}
+    for disk in spec.disks:
         if disk.name not in disks:
             disks[disk.name] = DiskHardware(disk.name, disk.name, _take_slot(used))
-    for nic in server.spec.networks:
-        if nic.name not in nics:
-            nics[nic.name] = NicHardware(nic.name, mac(server.uid, nic), _take_slot(used))
+    for nic in spec.networks:
+        kept = nics.get(nic.name)
+        if kept is None:
+            kept = NicHardware(nic.name, mac(server.uid, nic), _take_slot(used))
+        nics[nic.name] = replace(kept, mac=wanted_mac(nic) or kept.mac, bridge=nic.bridge)
     return replace(
-        kept,
+        before,
         disks=tuple(disks.values()),
         nics=tuple(nics.values()),
         cores=server.spec.cores,
@@ -34,10 +39,16 @@ def for_start(server: Server, node: Node) -> Hardware:
 
 def mac(uid: str, nic: Nic) -> str:
     """The card's MAC: as wanted, else derived from the server's UID, in QEMU's own range."""
-    if nic.mac is not None:
-        return nic.mac.lower()
+    given = wanted_mac(nic)
+    if given is not None:
+        return given
     tail = sha256(f"{uid}/{nic.name}".encode()).digest()[:3]
     return "52:54:00:" + ":".join(f"{byte:02x}" for byte in tail)
+
+
+def wanted_mac(nic: Nic) -> str | None:
+    """The MAC that the spec names, as it is recorded; None: any, as long as it stays the same."""
+    return None if nic.mac is None else nic.mac.lower()
 
 
 def _take_slot(used: set[int]) -> int:

@@ -7,7 +7,7 @@ has the way into Placed, this file the rest.
 from dataclasses import replace
 
 from respawn.decide import case as cases
-from respawn.decide import grounds, liveness, proof, recovery, situations, starting
+from respawn.decide import grounds, hearsay, liveness, proof, recovery, situations, starting
 from respawn.decide.case import PATIENCE, Case, Wish, set_free
 from respawn.decide.conditions import Situation
 from respawn.model.actions import (
@@ -26,12 +26,9 @@ from respawn.model.placement import Phase
 from respawn.model.server import Recovery, Server
 from respawn.model.world import World
 
-RETRY_AFTER: dict[str, float] = {
-    Reason.FOREIGN_CLIENT: 3.0,
-    Reason.EPOCH_BEHIND_IMAGE: PATIENCE,
-    Reason.DISK_FAILED: PATIENCE,
-}
-"""Seconds until a step that was refused for that reason is tried again."""
+FIRST_RETRY: dict[str, float] = {Reason.FOREIGN_CLIENT: 3.0}
+"""Seconds until a step that was refused for that reason is tried again the first time, and twice as
+long each time; other reasons, and in the end this one, are looked at with patience."""
 
 
 def decide(world: World, server: Server, now: Now) -> Decision:
@@ -41,7 +38,8 @@ def decide(world: World, server: Server, now: Now) -> Decision:
     decision = PHASES[server.placement.phase](case)
     if trouble is None or decision.step is None or isinstance(decision.step, Report | Revoke):
         return decision
-    again = trouble.at + RETRY_AFTER.get(trouble.reason, PATIENCE)
+    first = FIRST_RETRY.get(trouble.reason, PATIENCE)
+    again = trouble.at + min(first * 2 ** min(trouble.times - 1, 10), PATIENCE)
     if now.mono >= again:
         return decision
     s = replace(
@@ -105,6 +103,9 @@ def _stop(case: Case) -> Decision:
 
 
 def _watch(case: Case, node: Node, report: ServerReport | None) -> Decision:
+    silence = hearsay.of(case.world, node, case.now)
+    if silence is not None and (report is None or report.state is not ReportState.ENDED):
+        return case.do(None, situations.unheard(case, report, silence))
     if report is None or report.state is ReportState.STARTING:
         return case.do(None, situations.starting(case, node))
     if report.state is ReportState.PAUSED:

@@ -131,6 +131,8 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
         return Type.SCHEDULABLE, "False", Reason.DELETING, _removal(world, node)
     if node.spec.cordoned:
         return Type.SCHEDULABLE, "False", Reason.CORDONED, "ends with scheduling.mode Enabled"
+    if node.spec.drain:
+        return Type.SCHEDULABLE, "False", Reason.DRAIN_COMES_LATER, _drain(world, node)
     if node.fence.phase is not FencePhase.OK:
         return Type.SCHEDULABLE, "False", Reason.FENCED, "ends when its fence is lifted"
     if node.host.storage_failing:
@@ -153,6 +155,14 @@ def _removal(world: World, node: Node) -> str:
     if told:
         return f"it is to be removed; a late removal may still arrive ({told}) until they restart"
     return "it is being removed"
+
+
+def _drain(world: World, node: Node) -> str:
+    here = len(world.by_node.get(node.name, ()))
+    return (
+        f"no new servers come here, but the {here} on it stay: live migration comes later. Halt "
+        "them to empty the host; ends with maintenance.mode None"
+    )
 
 
 def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:

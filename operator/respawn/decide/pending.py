@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from respawn.decide.hardware import wanted_mac
 from respawn.model.placement import Phase
-from respawn.model.server import Server
+from respawn.model.server import Nic, NicHardware, Server
 from respawn.model.units import format_quantity
 
 
@@ -30,15 +31,35 @@ def disks(server: Server) -> Iterator[str]:
     made = {disk.name: disk for disk in server.status.disks}
     for disk in server.spec.disks:
         size = format_quantity(disk.size)
-        if disk.name not in made:
+        if disk.name not in made or not made[disk.name].exists:
             yield f"disk {disk.name} of {size} is added"
-        elif made[disk.name].size < disk.size:
+        elif made[disk.name].pool == disk.pool and made[disk.name].size < disk.size:
             yield f"disk {disk.name} {format_quantity(made[disk.name].size)} -> {size}"
+
+    wanted = {disk.name for disk in server.spec.disks}
+    started = server.status.hardware
+    for name in (d.name for d in started.disks if d.name not in wanted) if started else ():
+        yield f"disk {name} is removed"
 
 
 def _networks(server: Server) -> Iterator[str]:
     started = server.status.hardware
-    known = {nic.name for nic in started.nics} if started else set()
+    if started is None:
+        return
+    known = {nic.name: nic for nic in started.nics}
     for nic in server.spec.networks:
-        if started and nic.name not in known:
+        card = known.pop(nic.name, None)
+        if card is None:
             yield f"network {nic.name} is added"
+        else:
+            yield from _card(nic, card)
+    for name in known:
+        yield f"network {name} is removed"
+
+
+def _card(nic: Nic, card: NicHardware) -> Iterator[str]:
+    mac = wanted_mac(nic)
+    if mac is not None and mac != card.mac:
+        yield f"network {nic.name} macAddress {card.mac} -> {mac}"
+    if card.bridge and nic.bridge != card.bridge:
+        yield f"network {nic.name} bridge {card.bridge} -> {nic.bridge or 'a Network'}"

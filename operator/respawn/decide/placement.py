@@ -75,6 +75,8 @@ def _state(world: World, server: Server, node: Node, now: Now) -> str | None:
         return "is being removed"
     if node.spec.cordoned:
         return "is cordoned"
+    if node.spec.drain:
+        return "is to be drained"
     if node.registration is None:
         return "has no registered agent"
     if node.fence.phase is not FencePhase.OK:

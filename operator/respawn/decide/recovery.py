@@ -94,7 +94,14 @@ def avoid(server: Server) -> str | None:
 
 
 def opened(world: World, server: Server, node: Node | None, reason: str, now: Now) -> Recovery:
-    """The timeline's beginning, written with the revocation."""
+    """The timeline's beginning, written with the revocation.
+
+    What fails on the way back from a lost host belongs to that recovery: for the customer the
+    server has been down since then.
+    """
+    before = server.status.recovery
+    if before is not None and before.open and before.reason in HOST_REASONS:
+        return before
     name = node.name if node else server.placement.node or ""
     record = Recovery(reason=reason, from_node=name, decided=now.wall)
     if node is None or reason not in (Reason.HOST_LOST, Reason.STORAGE_LOST):

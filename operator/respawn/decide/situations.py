@@ -5,9 +5,10 @@ from dataclasses import replace
 from respawn.decide import liveness, recovery
 from respawn.decide.case import Case, Wish
 from respawn.decide.conditions import Situation
+from respawn.decide.hearsay import Silence
 from respawn.model.conditions import Reason, known
 from respawn.model.endings import ending
-from respawn.model.node import Node, ServerReport
+from respawn.model.node import Node, ReportState, ServerReport
 from respawn.model.placement import Phase
 from respawn.model.server import RunPolicy, Server
 
@@ -56,6 +57,14 @@ def paused(case: Case, report: ServerReport) -> Situation:
     if reason is Reason.SUSPENDED:
         message = f"somebody suspended its domain on {node}; virsh resume lets it run on"
     return replace(here(case, "Paused", reason, message), report=report)
+
+
+def unheard(case: Case, report: ServerReport | None, silence: Silence) -> Situation:
+    """Placed, and its host does not say (any more) what became of it."""
+    ran = report is not None and report.state is not ReportState.STARTING
+    summary = "Unknown" if ran else "Starting"
+    s = here(case, summary, silence.reason, silence.message)
+    return replace(s, report=report, doubt=silence.status if ran else "False")
 
 
 def starting_on(node: str) -> str:

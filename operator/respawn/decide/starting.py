@@ -11,7 +11,7 @@ from respawn.model.base import Key, Kind
 from respawn.model.conditions import Reason
 from respawn.model.endings import ending
 from respawn.model.placement import Phase
-from respawn.model.server import Server
+from respawn.model.server import Recovery, Server
 
 _TELL_AFTER = timedelta(seconds=5)
 
@@ -126,9 +126,14 @@ def _wave(case: Case, first: Server) -> Decision:
     # Said only if it lasts: a wave of a second is not worth a write in the middle of a failover.
     record = case.server.status.recovery
     decision = Decision(outlook=told, next_check=case.now.mono + 1.0, awaits=awaits, urgent=True)
-    if record is None or record.decided is None or case.now.wall - record.decided < _TELL_AFTER:
+    if record is None or record.decided is None or _age(case, record) < _TELL_AFTER:
         return decision
     return with_report(case.server, decision)
+
+
+def _age(case: Case, record: Recovery) -> timedelta:
+    """Since it was decided, whichever operator's clock was ahead."""
+    return abs(case.now.wall - (record.decided or case.now.wall))
 
 
 def _back_off(case: Case, seconds: float) -> Decision:

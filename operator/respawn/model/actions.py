@@ -229,7 +229,7 @@ Step = (
 )
 
 CRASH_POINTS = (
-    *("protect", "disks", "nonces", "broken", "epoch", "Placed", "Revoked", "Free"),
+    *("protect", "making", "disks", "nonces", "broken", "epoch", "Placed", "Revoked", "Free"),
     *("Deleted", "trash", "unprotect", "status"),
     *("Fencing", "add", "Fenced", "Lifting", "taken", "rm", "OK", "untaint", "node-status"),
 )

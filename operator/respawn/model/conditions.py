@@ -76,6 +76,7 @@ class Reason(StrEnum):
     SOURCE_UNREADABLE = "SourceUnreadable"
     CHECKSUM_MISMATCH = "ChecksumMismatch"
     IMAGE_LARGER_THAN_DISK = "ImageLargerThanDisk"
+    DISK_IN_OTHER_POOL = "DiskInOtherPool"
     DISK_FAILED = "DiskFailed"
     # placement
     NETWORKS_COME_LATER = "NetworksComeLater"
@@ -120,6 +121,7 @@ class Reason(StrEnum):
     ALIVE = "Alive"
     NOT_REGISTERED = "NotRegistered"
     CORDONED = "Cordoned"
+    DRAIN_COMES_LATER = "DrainComesLater"
     SILENT = "Silent"
     SUSPECT = "Suspect"
     UNKNOWN = "Unknown"

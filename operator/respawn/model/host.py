@@ -112,6 +112,8 @@ class Contact:
     blocklist: frozenset[Entry] = frozenset()
     api_answers: bool = False
     """Whether the last API request was answered."""
+    begun_at: float | None = None
+    """When this agent process began; the moments above may be of one before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,10 @@ class NodeSpec:
     storage: tuple[str, ...] = ()
     migration: tuple[str, ...] = ()
     cordoned: bool = False
+    drain: bool = False
+    """It is to be emptied: no new servers come here."""
+    reserved: int | None = None
+    """Bytes kept for the host itself; None: what its agent is configured to keep."""
     ended_boots: tuple[str, ...] = ()
     """Boots of which a person confirms that they have ended."""
 
@@ -173,6 +177,12 @@ class Node:
         """Whether a person confirmed that the boot which is registered has ended."""
         registered = self.registration
         return registered is not None and registered.boot_id in self.spec.ended_boots
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that are never given to servers."""
+        own = self.host.capacity.reserved
+        return own if self.spec.reserved is None else self.spec.reserved
 
     def label(self, key: str) -> str | None:
         """Its label, every host being its own `respawn.dev/host` even when unlabelled."""

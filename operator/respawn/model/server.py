@@ -14,6 +14,10 @@ there, on pools until nothing is in them.
 """
 
 
+ROOT_DISK = "root"
+"""The disk a server boots from; its image carries the epoch."""
+
+
 class RunPolicy(StrEnum):
     """`spec.runPolicy`."""
 
@@ -83,6 +87,8 @@ class NicHardware:
     name: str
     mac: str
     slot: int
+    bridge: str = ""
+    """What it was plugged into at the last start; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +117,21 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class DiskStatus:
-    """A disk that exists: `image` is the RBD image `vs-<uid>-<name>`, `size` its bytes."""
+    """A disk: `image` is the RBD image `vs-<uid>-<name>`, `size` its bytes.
+
+    It is recorded with a size of 0 before it is made: whatever happens then, it is known where
+    there may be an image.
+    """
 
     name: str
     pool: str
     image: str
     size: int
+
+    @property
+    def exists(self) -> bool:
+        """Whether it has certainly been made."""
+        return self.size > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ class Trouble:
     reason: str
     message: str
     at: float
+    times: int = 1
+    """Refusals for that reason in a row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,10 @@ class Hypervisor(Protocol):
         ...
 
     async def scan(self) -> tuple[Look, ...]:
-        """A look at every server of ours there is on this host, running or half-started."""
+        """A look at every server of ours there is on this host, running or half-started.
+
+        One that the hook has not said yes to (`Journal`) may be missed: lists hang meanwhile.
+        """
         ...
 
     async def create(self, order: DomainOrder) -> Incarnation:
@@ -83,6 +86,17 @@ class Journal(Protocol):
 
     def admit(self, uid: str, epoch: int) -> bool:
         """Mark it; False when it was marked already (then the hook says no)."""
+        ...
+
+    def contact(self) -> float | None:
+        """What was kept last, by this agent or one before it in this boot; None: nothing."""
+        ...
+
+    def keep_contact(self, at: float) -> None:
+        """The agent had a sign of life acknowledged that it began then (monotonic clock, seconds).
+
+        Raises nothing: what cannot be kept is only missed by the next agent.
+        """
         ...
 
 

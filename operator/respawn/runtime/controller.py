@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from respawn.decide import decide, grounds, liveness
-from respawn.model.actions import Decision, NodeStep, Place, ServerStep
+from respawn.decide import decide, grounds, hearsay, liveness
+from respawn.decide.hearsay import Silence
+from respawn.model.actions import Decision, NodeStep, Place, Report, ServerStep
 from respawn.model.base import Key, Kind
+from respawn.model.conditions import Reason
 from respawn.model.world import Trouble
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
@@ -41,6 +43,14 @@ class Doubt:
     version: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What a node means for its servers: any change of it concerns them all."""
+
+    doom: Reason | None = None
+    silence: Silence | None = None
+
+
 class Controller:
     """Runs keys; owns neither what is known (`store`) nor how things are done (the executors)."""
 
@@ -54,7 +64,7 @@ class Controller:
         self._servers, self._nodes, self._log, self._bug = servers, nodes, log, bug
         self._awaited_by: defaultdict[Key, set[Key]] = defaultdict(set)
         self._last_run: dict[Key, float] = {}
-        self._doom: dict[str, object] = {}
+        self._fates: dict[str, Fate] = {}
         self._doubts: dict[Key, Doubt] = {}
         store.changed = self.changed
 
@@ -100,7 +110,7 @@ class Controller:
         self._last_run[key] = now.mono
         decision = decide(world, key, now)
         if key.kind is Kind.NODE:
-            self._spread_doom(key)
+            self._spread_fate(key)
             self._note_unease(key)
         urgent = urgent or decision.urgent
         for other in decision.awaits:
@@ -114,15 +124,20 @@ class Controller:
             return
         await self._carry_out(key, decision, urgent)
 
-    def _spread_doom(self, key: Key) -> None:
-        """Servers are revoked while their node is being fenced, not after."""
-        world = self._store.world()
+    def _spread_fate(self, key: Key) -> None:
+        """Servers are revoked while their node is being fenced, not after; and what is said of them
+        does not outlive what is known of it."""
+        world, now = self._store.world(), self._clock.now()
         node = world.nodes.get(key.id)
-        doom = grounds.doom(world, node, self._clock.now()) if node and world.me.leader else None
-        if doom != self._doom.get(key.id):
-            self._doom[key.id] = doom
+        fate = Fate()
+        if node is not None and world.me.leader:
+            fate = Fate(grounds.doom(world, node, now), hearsay.of(world, node, now))
+        before = self._fates.get(key.id, Fate())
+        if fate != before:
+            self._fates[key.id] = fate
+            urgent = fate.doom is not None and fate.doom != before.doom
             for server in world.here(key.id):
-                self._queue.add(Key(Kind.SERVER, server.uid), urgent=doom is not None)
+                self._queue.add(Key(Kind.SERVER, server.uid), urgent=urgent)
 
     def _note_unease(self, key: Key) -> None:
         world = self._store.world()
@@ -153,18 +168,31 @@ class Controller:
             await self._refresh(key, urgent)
         except Refused as refused:
             self._log(key, step.name, f"refused: {refused}")
-            trouble = Trouble(refused.reason, str(refused), self._clock.now().mono)
-            self._store.troubled(key, trouble)
-            self._queue.add(key, urgent=urgent)
+            self._refuse(key, refused)
+            if isinstance(step, NodeStep):
+                # What refuses a node's step is no part of its picture: it would be tried at once.
+                self._queue.retry(key, urgent=urgent)
+            else:
+                self._queue.add(key, urgent=urgent)
         except PortError as lost:
             self._log(key, step.name, f"unknown whether done: {lost}")
             self._doubt(key, urgent)
         else:
-            self._store.troubled(key, None)
+            if not isinstance(step, Report):
+                # To say what the trouble is does not end it.
+                self._store.troubled(key, None)
             self._queue.succeeded(key)
             self._queue.add(key, urgent=urgent)
         finally:
             self._store.reserved.pop(key.id, None)
+
+    def _refuse(self, key: Key, refused: Refused) -> None:
+        before, now = self._store.trouble.get(str(key)), self._clock.now().mono
+        in_a_row = before is not None and now - before.at < 2 * PATIENCE
+        times = 1
+        if before is not None and in_a_row and before.reason == refused.reason:
+            times = before.times + 1
+        self._store.troubled(key, Trouble(refused.reason, str(refused), now, times))
 
     def _doubt(self, key: Key, urgent: bool) -> None:
         """Whether it was done is unknown, and who did not answer needs no more questions now."""

@@ -23,10 +23,11 @@ from respawn.runtime.store import Store
 
 log = logging.getLogger(__name__)
 
-EVERY = 15.0
+EVERY = 30.0
 """Seconds between two looks at each pool, unless something changes."""
 SOON = 2.0
-"""Seconds after which one is looked at again whose status could not be written."""
+"""Seconds after which one is looked at again whose status could not be written, or whose cluster
+did not answer once."""
 MOMENT = 0.25
 
 
@@ -53,7 +54,7 @@ class PoolKeeper:
         self._store, self._writer, self._key = store, writer, key
         self._learn, self._forget, self._library = learn, forget, library
         self._clock = clock
-        self._changed = self._unwritten = False
+        self._changed = self._soon = False
         self._failures: dict[str, int] = {}
         store.pool_changed = self._note
 
@@ -65,11 +66,11 @@ class PoolKeeper:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            self._changed = self._unwritten = False
+            self._changed = self._soon = False
             led, begun = self._store.me.leader, self._clock.now().mono
             pools = list(self._store.pools.values())
             await asyncio.gather(*(guarded(f"StoragePool {p.name}", self._tend(p)) for p in pools))
-            again = begun + (SOON if self._unwritten else EVERY)
+            again = begun + (SOON if self._soon else EVERY)
             while not self._changed and led == self._store.me.leader:
                 if self._clock.now().mono >= again:
                     break
@@ -86,7 +87,7 @@ class PoolKeeper:
         try:
             await self._keep(pool, look)
         except PortError as error:
-            self._unwritten = True
+            self._soon = True
             log.info("StoragePool %s not written: %s", pool.name, error)
 
     async def _keep(self, pool: Pool, look: PoolLook) -> None:
@@ -128,6 +129,7 @@ class PoolKeeper:
             self._failures[pool.name] = self._failures.get(pool.name, 0) + 1
             # One lost answer is nothing that users should hear of.
             if self._failures[pool.name] < 2 and pool.ready:
+                self._soon = True
                 raise Unavailable(str(error)) from error
             return PoolLook(Trouble(Reason.UNREACHABLE, f"Ceph does not answer: {error}", now))
         self._failures.pop(pool.name, None)

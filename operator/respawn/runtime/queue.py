@@ -15,6 +15,11 @@ K = TypeVar("K", bound=Hashable)
 SLICE = 0.005
 """Seconds for which all workers together hold the loop before everything else has its turn."""
 
+RACES = 15
+"""Failures in a row of a failover's key that may be races: some ten seconds of them."""
+PATIENT_URGENT = 10.0
+"""Longest delay (seconds) of a failover's key after more than that, before the jitter."""
+
 LOST_URGENT = (0.2, 2.0)
 """First and longest delay (seconds) of a failover's key after a lost reply, before the jitter."""
 
@@ -65,8 +70,11 @@ class KeyedQueue(Generic[K]):
         """Run it again after a back-off that grows with each failure in a row, with jitter."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        # A failover does not wait half a second because somebody else wrote first.
+        # A failover does not wait half a second because somebody else wrote first. What still finds
+        # no ground after so many times has not met a race: what it waits for is told when it comes.
         first, longest = (0.05, 1.0) if urgent else (self._first, self._longest)
+        if urgent and count >= RACES:
+            count, first, longest = count - RACES, 2.0, PATIENT_URGENT
         delay = min(first * 2 ** min(count, 20), longest) * self._rng.uniform(0.8, 1.2)
         self.add_at(key, self._time() + delay, urgent=urgent)
 

@@ -11,7 +11,15 @@ from respawn.model.actions import Outlook, ServerStep
 from respawn.model.conditions import Reason, merged
 from respawn.model.node import FencePhase, Node
 from respawn.model.placement import Phase, Placement, ProofKind
-from respawn.model.server import DiskStatus, Recovery, Server, ServerStatus
+from respawn.model.server import (
+    ROOT_DISK,
+    Disk,
+    DiskStatus,
+    Recovery,
+    Server,
+    ServerStatus,
+    disk_image,
+)
 from respawn.model.storage import EpochMark, Image
 from respawn.model.world import World
 from respawn.ports.clock import Clock
@@ -60,6 +68,9 @@ class ServerExecutor:
         fresh, node = await asyncio.gather(
             self._fresh(server, Phase.FREE, Phase.REVOKED), self._cluster.get_node(step.node)
         )
+        # The boot that it is placed on must be known here before the placement is: against an older
+        # picture of the Node it would look as if its host had rebooted.
+        self._store.put_node(node)
         target = _usable(node)
         evidence = await self._settler.evidence(fresh, world)
         lockers = await self._settler.settle(fresh, evidence, world.pools)
@@ -84,10 +95,10 @@ class ServerExecutor:
 
     async def _raise_epoch(self, server: Server, world: World) -> int:
         """Write the next epoch into the root image; a mere gap in epochs is no reason to hold."""
-        disks = server.status.disks
-        if not disks:
+        disk = _root(server)
+        if disk is None:
             return server.placement.epoch + 1
-        pool, image = pool_of(disks[0], world.pools), disks[0].image
+        pool, image = pool_of(disk, world.pools), disk.image
         try:
             mark = await self._images.read_epoch(pool, image)
         except NotFound:
@@ -207,17 +218,45 @@ class ServerExecutor:
         self, step: actions.EnsureDisks, server: Server, outlook: Outlook, world: World
     ) -> None:
         fresh = await self._fresh(server, Phase.FREE)
+        fresh = await self._announce_disks(fresh, outlook)
         known = {d.name: d for d in fresh.status.disks}
         for disk in fresh.spec.disks:
-            pool = world.pools.get(disk.pool)
-            if pool is None:
-                raise Outdated(f"there is no StoragePool {disk.pool}")
-            source = _source(disk.image, world)
-            made: DiskStatus = await self._images.ensure_disk(fresh, disk, pool, source)
-            known[disk.name] = made
+            made = known[disk.name]
+            if not made.exists:
+                source, pool = _source(disk.image, world), pool_of(made, world.pools)
+                known[disk.name] = await self._images.ensure_disk(fresh, disk, pool, source)
+            elif made.size < disk.size:
+                known[disk.name] = await self._grow_disk(fresh, disk, made, world)
         self._point("disks")
         status = replace(fresh.status, disks=tuple(known.values()))
         await self._write(fresh, status, outlook, fresh.placement)
+
+    async def _announce_disks(self, server: Server, outlook: Outlook) -> Server:
+        """The intent first: a deletion after a crash must know of every image there may be."""
+        known = {d.name for d in server.status.disks}
+        wanted = tuple(
+            DiskStatus(d.name, d.pool, disk_image(server.uid, d.name), 0)
+            for d in server.spec.disks
+            if d.name not in known
+        )
+        if not wanted:
+            return server
+        status = replace(server.status, disks=(*server.status.disks, *wanted))
+        written = await self._write(server, status, outlook, server.placement)
+        self._point("making")
+        return written
+
+    async def _grow_disk(
+        self, server: Server, disk: Disk, made: DiskStatus, world: World
+    ) -> DiskStatus:
+        """It has its content, so its ServerImage is not asked for; and it is never made anew."""
+        pool = pool_of(made, world.pools)
+        try:
+            await self._images.read_epoch(pool, made.image)
+        except NotFound:
+            # safety: S10. A new, empty disk in its place would hide that the customer's is gone.
+            raise Refused(Reason.DISK_FAILED, f"image {made.image} is gone") from None
+        return await self._images.ensure_disk(server, replace(disk, image=None), pool, None)
 
     async def _report(
         self, step: actions.Report, server: Server, outlook: Outlook, world: World
@@ -240,7 +279,7 @@ class ServerExecutor:
 
     async def _write(
         self, read: Server, status: ServerStatus, outlook: Outlook, placement: Placement
-    ) -> None:
+    ) -> Server:
         wall = self._clock.now().wall
         status = replace(
             status,
@@ -252,7 +291,9 @@ class ServerExecutor:
             recovery=outlook.recovery or status.recovery,
             setback=None if outlook.clear_setback else status.setback,
         )
-        self._store.put_server(await self._cluster.write_server(read, status))
+        written = await self._cluster.write_server(read, status)
+        self._store.put_server(written)
+        return written
 
 
 def _usable(node: Node) -> Node:
@@ -262,10 +303,17 @@ def _usable(node: Node) -> Node:
     return node
 
 
+def _root(server: Server) -> DiskStatus | None:
+    """The disk that carries the epoch: the one named root, as the API asks for."""
+    made = [d for d in server.status.disks if d.exists]
+    return next((d for d in made if d.name == ROOT_DISK), made[0] if made else None)
+
+
 def _proven(record: Recovery, evidence: Evidence) -> Recovery:
     """The timeline with its proof, whether the next start follows at once or has to wait."""
     proof, node = evidence.proof, evidence.node
-    if proof is None:
+    # What proves that a start on the way back has failed is not what the recovery rests on.
+    if proof is None or record.proof is not None:
         return record
     by_fence = proof.kind is ProofKind.FENCED
     fenced = node.fence.fenced if by_fence and node is not None else record.fenced

@@ -1,6 +1,9 @@
 """Scripted runs: each function is one story; its docstring says what must come of it."""
 
 from tests.simulation.stories import (
+    disks as disks,
+)
+from tests.simulation.stories import (
     fence_and_nonces as fence_and_nonces,
 )
 from tests.simulation.stories import (

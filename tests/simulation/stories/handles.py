@@ -9,8 +9,10 @@ from tests.simulation.libvirt import FakeLibvirt
 from tests.simulation.net import Gate, Process
 from tests.simulation.operators import SimOperator
 
-from respawn.model.node import FencePhase
+from respawn.model.base import Key, Kind
+from respawn.model.node import FencePhase, Form
 from respawn.model.placement import Phase
+from respawn.model.storage import Entry
 
 ON_1 = {"respawn.dev/host": "host-1"}
 
@@ -109,6 +111,15 @@ async def fence_host_1(lab: Lab) -> None:
     """Cut off until it is Fenced."""
     lab.cut("host-1")
     await lab.until(lambda: lab.fence("host-1") is FencePhase.FENCED, 40, "Fenced")
+
+
+def blocklisted_by_hand(lab: Lab, host: str) -> None:
+    """By a person, and the operator looks at the blocklist just now."""
+    lab.ceph.add({Entry(lab.hosts[host].address, Form.RANGE)})
+    for operator in lab.operators:
+        assert operator.core is not None
+        operator.core.store.blocklist = frozenset(lab.ceph.entries)
+        operator.core.store.changed(Key(Kind.NODE, host))
 
 
 def registered(lab: Lab) -> str:

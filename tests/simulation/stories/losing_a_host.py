@@ -1,14 +1,22 @@
 """A host is lost, in every way there is, and comes back."""
 
+import asyncio
 from dataclasses import replace
 
 from tests.simulation.lab import Lab
 from tests.simulation.net import Gate
-from tests.simulation.stories.handles import hold_calls, when
+from tests.simulation.stories.handles import (
+    ON_1,
+    hold_calls,
+    hold_watch,
+    registered,
+    silence_agent,
+    when,
+)
 from tests.simulation.stories.tell import epochs, reason, recovers_elsewhere, running, story
 
 from respawn.decide.election import FAST as FAST_TERMS
-from respawn.model.conditions import Reason
+from respawn.model.conditions import Reason, Type, find
 from respawn.model.node import FencePhase
 from respawn.model.placement import Phase
 from respawn.model.policy import FAST
@@ -187,6 +195,43 @@ async def cut_off_host_pauses_is_fenced_and_rejoins(lab: Lab) -> None:
 
 
 @story()
+async def an_agent_that_dies_during_a_cut_pauses_in_time(lab: Lab) -> None:
+    """Its successor goes on counting; one that died for the third time as well."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.hosts[lab.where(uid) or ""]
+    at = next(i for i in lab.truth.instances if i.uid == uid)
+    lab.cut(host.name)
+    begun = lab.now()
+    for seconds in (2.5, 4.0):
+        await lab.rest(begun + seconds - lab.now())
+        host.kill_agent()
+    await lab.until(lambda: at.paused, 7 - (lab.now() - begun), "paused before it is replaced")
+    await lab.until(lambda: lab.where(uid) not in (None, host.name), 20, "replaced")
+
+
+@story()
+async def agent_and_heart_begin_again_after_a_minute(lab: Lab) -> None:
+    """Nobody counted meanwhile: with contact to be had, nothing is paused for a moment."""
+    (uid,) = await running(lab, "web-1")
+    host = lab.hosts[lab.where(uid) or ""]
+    at = next(i for i in lab.truth.instances if i.uid == uid)
+    lab.operators[0].stays_dead = True
+    lab.operators[0].kill()
+    host.agent_stays_dead = True
+    host.kill_agent()
+    assert host.heart_process is not None
+    host.heart_process.gate.shut()
+    await lab.rest(60)
+    lab.net.slowest = 0.05
+    host.start_agent()
+    begun = lab.now()
+    while lab.now() < begun + 10:
+        await asyncio.sleep(0.01)
+        assert not at.paused, "paused although nothing is cut"
+    assert epochs(lab, uid) == [1]
+
+
+@story()
 async def short_cut_is_a_pause_and_nothing_else(lab: Lab) -> None:
     """A switch that reboots costs a pause: the same QEMU runs on."""
     (uid,) = await running(lab, "web-1")
@@ -272,3 +317,82 @@ async def server_without_recovery_waits_for_its_host(lab: Lab) -> None:
     lab.power_on(lost)
     await lab.until(lambda: lab.runs(uid), 40, "back with its host")
     assert lab.where(uid) == lost
+
+
+def status(lab: Lab, uid: str, kind: str = Type.READY) -> tuple[str, str]:
+    """Status and reason of a condition of the server."""
+    condition = find(lab.get(uid).status.conditions, kind)
+    assert condition is not None
+    return condition.status, condition.reason
+
+
+@story()
+async def nothing_is_called_ready_that_nobody_hears_of(lab: Lab) -> None:
+    """A failover that is held: its servers are not Ready, and are again when the host is back."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    for host in ("host-1", "host-2"):
+        lab.cut(host)
+    await lab.rest(30)
+    assert status(lab, uid) == ("False", Reason.DEAD)
+    assert status(lab, uid, Type.RUNNING)[0] == "False"
+    writes = len(lab.api.writes)
+    await lab.rest(60)
+    assert len(lab.api.writes) == writes, "it is said once"
+    for host in ("host-1", "host-2"):
+        lab.heal(host)
+    await lab.until(lambda: lab.runs(uid), 15, "Ready again")
+    assert epochs(lab, uid) == [1]
+
+
+@story()
+async def server_of_a_host_without_agent_is_unknown(lab: Lab) -> None:
+    """Its QEMU runs on, or it does not: nobody is there to say. And a start waits and says so."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    lab.cordon("host-2", "host-3")
+    await lab.rest(1)
+    silence_agent(lab)
+    starting = lab.server("web-2")
+    await lab.rest(20)
+    assert status(lab, uid) == ("Unknown", Reason.AGENT_DOWN)
+    assert status(lab, starting) == ("False", Reason.AGENT_DOWN)
+    assert epochs(lab, uid) == [1] and lab.node("host-1").fence.generation == 0
+    lab.hosts["host-1"].agent_stays_dead = False
+    await lab.until(lambda: lab.runs(uid) and lab.runs(starting), 10, "both are Ready")
+    assert epochs(lab, uid) == [1]
+
+
+@story()
+async def placed_on_a_boot_that_no_watch_has_shown_yet(lab: Lab) -> None:
+    """The Node is read afresh for a start: an older picture of it does not end that start."""
+    await lab.begin()
+    operator, host = lab.operators[0], lab.hosts["host-1"]
+    gate = hold_watch(lab, operator.name, "node")
+    lab.power_off("host-1")
+    lab.power_on("host-1")
+    await lab.until(lambda: registered(lab) == host.boot_id, 10, "registered anew")
+    uid = lab.server("web-1", node_selector=ON_1)
+    await lab.rest(2)
+    gate.open()
+    await lab.until(lambda: lab.runs(uid), 10)
+    assert epochs(lab, uid) == [1] and lab.get(uid).placement.epoch == 1
+
+
+@story()
+async def timeline_of_a_loss_survives_a_start_that_fails(lab: Lab) -> None:
+    """The first start elsewhere dies at once: it has been down since its host was lost."""
+    (uid,) = await running(lab, "web-1")
+    lost = lab.where(uid) or ""
+    lab.power_off(lost)
+    await lab.until(lambda: lab.get(uid).placement.epoch == 2, 20, "Placed elsewhere")
+    reports = hold_watch(lab, lab.operators[0].name, "node")
+    await lab.until(lambda: lab.where(uid) not in (None, lost), 20, "starts there")
+    begun = lab.get(uid).status.recovery
+    lab.hosts[lab.where(uid) or ""].kill_qemu(uid)
+    await lab.rest(0.5)
+    reports.open()
+    await lab.until(lambda: epochs(lab, uid) == [1, 2, 3] and lab.runs(uid), 20, "runs at last")
+    record = lab.get(uid).status.recovery
+    assert record is not None and begun is not None and not record.open
+    kept = ("reason", "from_node", "last_seen", "decided", "fenced", "proof")
+    for name in kept:
+        assert getattr(record, name) == getattr(begun, name) is not None, name

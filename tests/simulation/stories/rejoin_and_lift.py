@@ -7,8 +7,9 @@ With the rule it ends well; without it (see `mutations`) an invariant breaks.
 import asyncio
 
 from tests.simulation.lab import Lab
-from tests.simulation.net import Gate
+from tests.simulation.net import Gate, Process
 from tests.simulation.stories.handles import (
+    blocklisted_by_hand,
     fence_host_1,
     free_to_go,
     hold_calls,
@@ -83,8 +84,10 @@ async def clean_report_of_an_older_fence(lab: Lab) -> None:
     await lead(lab, second)
     await fence_host_1(lab)
     libvirt(lab).busy["kill"] = 3.0
-    looked.open()
     lab.heal("host-1")
+    # What its return makes others write about it is written: the late report meets no 409.
+    await lab.rest(1)
+    looked.open()
     await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "rejoined")
     servers.open()
     await lab.until(lambda: lab.runs(uid), 40, "runs again")
@@ -199,6 +202,44 @@ async def lost_removal_whose_taint_is_lost_too(lab: Lab) -> None:
     await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "lifted")
     first.freeze()
     await fenced_again_after(lab, removal)
+
+
+@story()
+async def clean_while_a_hook_is_being_answered(lab: Lab) -> None:
+    """The hook has read Placed, its reply is slow; meanwhile the host is fenced and looks clean."""
+    await lab.begin()
+    guard = "agent-host-1", "get_server"
+    reply = Gate()
+    reads: list[str] = []
+
+    def spy(who: Process, call: str) -> None:
+        if (who.name, call) != guard:
+            return
+        reads.append(call)
+        if len(reads) == 2:  # the first is the agent's own, before it creates
+            reply.shut()
+            lab.net.late[guard] = reply
+            blocklisted_by_hand(lab, "host-1")
+
+    lab.net.spy = spy
+    uid = lab.server("web-1", preferred_nodes=("host-1",))
+    await lab.until(lambda: len(reads) == 2, 10, "the hook asks")
+    await lab.rest(0.7)
+    reply.open()
+    del lab.net.late[guard]
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 20, "lifted")
+    await lab.until(lambda: lab.runs(uid), 20, "runs")
+    await lab.rest(5)
+
+
+@story()
+async def a_fence_that_no_watch_has_told_of(lab: Lab) -> None:
+    """The watch of its Node died in the cut; a report's Conflict shows the fence."""
+    await lab.begin()
+    hold_watch(lab, "agent-host-1", "node")
+    await fence_host_1(lab)
+    lab.heal("host-1")
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 10, "rejoined")
 
 
 @story()

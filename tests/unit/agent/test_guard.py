@@ -115,3 +115,31 @@ async def test_what_is_not_there_admits_nothing(guard, api, locks) -> None:
         guard._cluster = fresh
         answer: GuardAnswer = await guard.answer(ASK)
         assert not answer.allowed and "there is no" in answer.reason
+
+
+@guarded
+async def test_whoever_waits_for_the_answers_finds_what_was_admitted(guard, api, locks) -> None:
+    api.stall = 0.5
+    asking = asyncio.ensure_future(guard.answer(ASK))
+    await asyncio.sleep(0.1)
+    assert not guard._journal.admitted()
+    await guard.answered()
+    assert guard._journal.admitted() == {(UID, 1)} and (await asking).allowed
+
+
+@guarded
+async def test_answers_are_waited_for_no_longer_than_they_take(guard, api, locks) -> None:
+    loop = asyncio.get_running_loop()
+    await guard.answered()
+    assert loop.time() == 0.0
+    api.stall = 60.0
+    asking = asyncio.ensure_future(guard.answer(ASK))
+    await asyncio.sleep(0)
+    await guard.answered()
+    assert loop.time() <= DEADLINE + 0.01 and not (await asking).allowed
+    asking = asyncio.ensure_future(guard.answer(ASK))
+    await asyncio.sleep(0)
+    asking.cancel()
+    begun = loop.time()
+    await guard.answered()
+    assert loop.time() == begun

@@ -33,6 +33,27 @@ def test_what_is_added_gets_a_slot_of_its_own() -> None:
     assert len(set(slots)) == 4 and second.nics == first.nics and second.disks[:1] == first.disks
 
 
+def test_what_is_removed_gives_its_slot_back() -> None:
+    """A name that comes and goes for ever must not fill the record, which is bounded."""
+    it = server(spec={"networks": NICS})
+    for n in range(20):
+        spec = replace(it.spec, networks=(NICS[0], Nic(f"more-{n}", "lan")))
+        it = replace(it, spec=spec)
+        it = replace(it, status=replace(it.status, hardware=hardware.for_start(it, node())))
+    fixed = it.status.hardware
+    assert fixed is not None and [n.name for n in fixed.nics] == ["public", "more-19"]
+    assert max(n.slot for n in fixed.nics) == 6
+
+
+def test_a_mac_that_is_named_later_is_used() -> None:
+    it = server(spec={"networks": NICS})
+    first = hardware.for_start(it, node())
+    named = replace(it.spec, networks=(replace(NICS[0], mac="52:54:00:00:00:0A"), NICS[1]))
+    again = replace(it, spec=named, status=replace(it.status, hardware=first))
+    found = hardware.for_start(again, node())
+    assert found.nics[0].mac == "52:54:00:00:00:0a" and found.nics[0].slot == first.nics[0].slot
+
+
 def test_cores_and_memory_follow_the_spec_at_each_start() -> None:
     it = server(spec={"cores": 1, "memory": GIB})
     started = replace(it, status=replace(it.status, hardware=hardware.for_start(it, node())))

@@ -26,6 +26,7 @@ from respawn.model.node import FencePhase, Registration, ReportState
 from respawn.model.placement import Phase, Placement
 from respawn.model.server import (
     Disk,
+    DiskStatus,
     Recovery,
     RecoveryMode,
     RunPolicy,
@@ -33,6 +34,7 @@ from respawn.model.server import (
     Setback,
 )
 from respawn.model.sight import Answer, Testimony
+from respawn.model.storage import Pool
 from respawn.model.world import Trouble
 
 DEAD = sight(9, 9, testimony=Testimony(T0 - 1, Answer.SILENCE))
@@ -344,6 +346,16 @@ def test_a_refused_step_waits_with_its_reason_and_is_tried_again() -> None:
     assert isinstance(decision(it, at=3.1, trouble=trouble).step, actions.Place)
 
 
+@pytest.mark.parametrize(("times", "after"), [(1, 3.0), (2, 6.0), (4, 24.0), (5, 30.0), (99, 30.0)])
+def test_who_waits_long_for_a_foreign_client_is_looked_at_twice_a_minute(times, after) -> None:
+    def when(ago: float):
+        return {"server/uid-web-1": Trouble(Reason.FOREIGN_CLIENT, "held", T0 - ago, times)}
+
+    waits = decision(server(), trouble=when(after - 1.0))
+    assert waits.next_check == T0 + 1.0 and not isinstance(waits.step, actions.Place)
+    assert isinstance(decision(server(), trouble=when(after)).step, actions.Place)
+
+
 def test_trouble_never_stops_a_revocation() -> None:
     trouble = {"server/uid-web-1": Trouble(Reason.FOREIGN_CLIENT, "", T0)}
     it = server(placement=placed())
@@ -389,6 +401,45 @@ def test_what_stands_in_the_way_of_a_disk(disk: Disk, reason: Reason, stalled: b
     assert found.next_check == T0 + case.PATIENCE
 
 
+@pytest.mark.parametrize(
+    "disks",
+    [
+        (Disk("root", "ceph", 2 * GIB, "golden"),),
+        (Disk("root", "ceph", GIB, "golden"), Disk("data", "ceph", GIB)),
+    ],
+)
+def test_a_disk_that_was_made_needs_its_image_no_more(disks: tuple[Disk, ...]) -> None:
+    it = server(spec={"disks": disks})
+    assert isinstance(decision(it, images={}).step, actions.EnsureDisks)
+
+
+def test_a_disk_that_came_back_with_another_pool_waits_for_its_owner() -> None:
+    moved = {"disks": (Disk("root", "fast", GIB, "golden"),)}
+    pools = {"ceph": Pool("ceph", pool="vms"), "fast": Pool("fast", pool="fast")}
+    found = decision(server(spec=moved), pools=pools)
+    assert not isinstance(found.step, actions.Place | actions.EnsureDisks)
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.DISK_IN_OTHER_POOL
+    assert "StoragePool ceph" in ready.message and is_true(found.outlook.conditions, Type.STALLED)
+    runs = decision(server(spec=moved, placement=placed()), RUNS, pools=pools).outlook
+    disks = find(runs.conditions, Type.DISKS_READY)
+    assert disks is not None and disks.reason == Reason.DISK_IN_OTHER_POOL
+    assert is_true(runs.conditions, Type.READY), "what runs is told, and runs on"
+
+
+def test_a_disk_that_was_only_announced_still_needs_its_image() -> None:
+    announced = (DiskStatus("root", "ceph", "vs-uid-web-1-root", 0),)
+    found = decision(server(status={"disks": announced}), images={})
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.UNKNOWN_IMAGE
+
+
+def test_what_was_only_announced_is_trashed_too() -> None:
+    announced = (DiskStatus("root", "ceph", "vs-uid-web-1-root", 0),)
+    it = server(placement=DELETED, deleting=True, status={"disks": announced})
+    assert isinstance(told(it), actions.TrashDisks)
+
+
 def test_kstatus_of_a_running_a_halted_and_a_starting_server() -> None:
     running = decision(server(placement=placed()), RUNS).outlook.conditions
     halted = decision(server(spec=HALTED)).outlook.conditions
@@ -399,6 +450,28 @@ def test_kstatus_of_a_running_a_halted_and_a_starting_server() -> None:
         assert not is_true(conditions, Type.STALLED)
         assert all(c.observed_generation == 1 for c in conditions)
     assert is_true(running, Type.RUNNING) and not is_true(halted, Type.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [
+        (Reason.HOST_LOST, Reason.START_FAILED, True),
+        (Reason.HOST_LOST, Reason.HOST_LOST, True),
+        (Reason.QEMU_DIED, Reason.HOST_LOST, False),
+    ],
+)
+def test_a_start_that_fails_on_the_way_back_ends_no_timeline(first, then, kept: bool) -> None:
+    record = Recovery(
+        first, "host-2", "host-1", proof="Fenced", decided=WALL - timedelta(seconds=20)
+    )
+    it = server(placement=placed(), status={"recovery": record})
+    if then == Reason.HOST_LOST:
+        step = decision(it, hosts=begun(), sights={"host-1": DEAD}).step
+    else:
+        step = decision(it, report(state=ReportState.FAILED, reason=then)).step
+    assert isinstance(step, actions.Revoke) and step.setback is not None
+    assert step.setback.reason == then
+    assert (step.recovery == record) is kept
 
 
 def test_the_timeline_ends_when_it_is_seen_running() -> None:

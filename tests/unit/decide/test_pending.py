@@ -39,6 +39,33 @@ def test_each_difference_is_told() -> None:
     )
 
 
+def test_what_is_removed_or_changed_is_told() -> None:
+    it = started()
+    nic = Nic("public", "lan", "52:54:00:AA:BB:CC")
+    was = it.status.hardware.nics[0].mac if it.status.hardware else ""
+    changed = replace(it.spec, networks=(nic,))
+    assert pending.at_next_start(replace(it, spec=changed)) == (
+        f"network public macAddress {was} -> 52:54:00:aa:bb:cc",
+        "network public bridge tenant -> lan",
+    )
+    again = hardware.for_start(replace(it, spec=changed), node())
+    fresh = replace(it, spec=changed, status=replace(it.status, hardware=again))
+    assert pending.at_next_start(fresh) == (), "the next start gives it"
+    bare = replace(it.spec, networks=(), disks=())
+    assert pending.at_next_start(replace(it, spec=bare)) == (
+        "disk root is removed",
+        "network public is removed",
+    )
+
+
+def test_a_bridge_that_was_not_recorded_is_no_change() -> None:
+    it = started()
+    fixed = it.status.hardware
+    assert fixed is not None
+    old = replace(fixed, nics=tuple(replace(n, bridge="") for n in fixed.nics))
+    assert pending.at_next_start(replace(it, status=replace(it.status, hardware=old))) == ()
+
+
 def test_what_does_not_run_gets_it_all_when_it_starts() -> None:
     it = started()
     off = replace(it, status=replace(it.status, placement=UNPLACED))

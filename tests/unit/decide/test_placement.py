@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.decide.builders import GIB, fenced, node, now, placed, server, sight, world
 
-from respawn.decide import placement
+from respawn.decide import capacity, placement
 from respawn.model.node import Capacity, Node, NodeSpec
 from respawn.model.server import AntiAffinity, Server
 
@@ -24,6 +24,8 @@ def roomy(name: str, memory: int = 16, **capacity) -> Node:
     ("host", "why"),
     [
         (node("host-2", spec=NodeSpec(cordoned=True)), "is cordoned"),
+        (node("host-2", spec=NodeSpec(drain=True)), "is to be drained"),
+        (node("host-2", spec=NodeSpec(reserved=15 * GIB + 1)), "of memory free"),
         (node("host-2", deleting=True), "is being removed"),
         (node("host-2", fence=fenced()), "is fenced (Fenced)"),
         (node("host-2", host=replace(node().host, registration=None)), "no registered agent"),
@@ -37,6 +39,15 @@ def test_a_refused_host_is_named_with_its_reason(host: Node, why: str) -> None:
     it = server(spec={"node_selector": {"rack": "a"}})
     choice = choose(it, nodes=(host,))
     assert choice.node is None and why in choice.message, choice.message
+
+
+def test_what_the_node_reserves_counts_instead_of_what_its_agent_does() -> None:
+    """Set, it holds; and the room is exactly what is left."""
+    host = replace(roomy("host-1", 16, reserved=4 * GIB), spec=NodeSpec(reserved=15 * GIB))
+    assert choose(server(), nodes=(host,)).node == "host-1"
+    assert capacity.use(world(nodes=(host,)), host).memory_free == GIB
+    unset = replace(host, spec=NodeSpec())
+    assert capacity.use(world(nodes=(unset,)), unset).memory_free == 12 * GIB
 
 
 def test_an_unhealthy_host_is_refused() -> None:

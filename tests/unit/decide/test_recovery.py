@@ -81,6 +81,24 @@ def test_back_off(count: int, delay: float | None) -> None:
     assert due == (None if delay is None else WALL + timedelta(seconds=delay))
 
 
+@pytest.mark.parametrize(
+    ("ago", "left"),
+    [(0, 10.0), (9, 1.0), (10, 0.0), (-60, 70.0), (-289, 299.0), (-291, 0.0), (-(10**8), 0.0)],
+)
+def test_a_clock_that_was_set_back_holds_no_start_for_longer_than_the_longest_delay(
+    ago: int, left: float
+) -> None:
+    last = Setback(1, "host-1", Reason.QEMU_DIED, WALL - timedelta(seconds=ago), 3)
+    found = recovery.still_due(last, WALL)
+    assert found == (timedelta(seconds=left) if left else None)
+
+
+def test_a_clock_that_was_set_back_holds_no_wave() -> None:
+    low, high = lost("low", 100), lost("high", 200)
+    assert first(low, high, after=-29) == "high"
+    assert first(low, high, after=-31) is None
+
+
 def test_a_lost_host_is_nobodys_own_fault() -> None:
     assert recovery.retry_at(Setback(1, "host-1", Reason.HOST_LOST, WALL, 9)) is None
     it = server(status={"setback": LOST})

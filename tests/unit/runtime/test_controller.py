@@ -12,11 +12,11 @@ import pytest
 from tests.simulation.loop import run
 from tests.unit.decide.builders import WALL, node, placed, server
 
-from respawn.model.actions import Decision, Report, ReportNode
+from respawn.model.actions import Decision, Report, ReportNode, TrashDisks
 from respawn.model.base import Key, Kind, Now, Owner
 from respawn.model.node import Node
 from respawn.model.server import Server
-from respawn.ports.errors import Conflict, PortError, Unavailable
+from respawn.ports.errors import Conflict, PortError, Refused, Unavailable
 from respawn.runtime import controller as module
 from respawn.runtime.controller import Controller, run_workers
 from respawn.runtime.queue import LOST_URGENT, SLICE, KeyedQueue
@@ -240,5 +240,49 @@ def test_a_conflict_is_no_lost_reply(play) -> None:
         await asyncio.sleep(0.1)
         assert len(ground.hands.tried) >= 2
         assert len(ground.api.reads) >= 1
+
+    play(decide, scenario)
+
+
+def test_a_node_whose_step_is_refused_keeps_no_worker_busy(play) -> None:
+    def decide(key: Key) -> Decision:
+        return Decision(step=ReportNode("host-1", 0, "to be told"), urgent=True)
+
+    async def scenario(ground: Ground) -> None:
+        ground.hands.error = Refused("AddressBelongsToOthers", "planted")
+        ground.store.put_node(node())
+        await asyncio.sleep(60)
+        assert 10 <= len(ground.hands.tried) <= 30
+
+    play(decide, scenario)
+
+
+def test_refusals_are_counted_and_telling_of_them_does_not_end_them(play) -> None:
+    key = Key(Kind.SERVER, "uid-web-1")
+    steps: list[Report | TrashDisks] = []
+
+    def decide(key: Key) -> Decision:
+        return Decision(step=steps.pop(0) if steps else None)
+
+    async def scenario(ground: Ground) -> None:
+        async def once(step: Report | TrashDisks, error: PortError | None, after: float) -> None:
+            await asyncio.sleep(after)
+            steps.append(step)
+            ground.hands.error = error
+            ground.controller.changed(key)
+            await asyncio.sleep(0.1)
+            assert not steps
+
+        refused = Refused("ForeignClient", "planted")
+        trash, report = TrashDisks(key.id, 0, "planted"), Report(key.id, 0, "to be told")
+        ground.store.put_server(server())
+        await once(trash, refused, 1)
+        await once(report, None, 1)
+        await once(trash, refused, 30)
+        assert ground.store.trouble[str(key)].times == 2
+        await once(trash, refused, 90)
+        assert ground.store.trouble[str(key)].times == 1, "another time, another trouble"
+        await once(trash, None, 1)
+        assert not ground.store.trouble
 
     play(decide, scenario)

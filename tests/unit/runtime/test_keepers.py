@@ -25,7 +25,7 @@ from respawn.ports.library import Progress, Usage
 from respawn.runtime.feed import Feed, Misfit
 from respawn.runtime.image_keeper import ImageKeeper
 from respawn.runtime.intakes import Aside
-from respawn.runtime.pool_keeper import PoolKeeper
+from respawn.runtime.pool_keeper import EVERY, SOON, PoolKeeper
 from respawn.runtime.status_keeper import StatusKeeper
 from respawn.runtime.store import Store
 
@@ -224,7 +224,7 @@ def test_a_pool_is_ready_once_its_key_is_there_and_ceph_answers() -> None:
         assert why(world.store.pools["ceph"]) == ("False", Reason.CREDENTIALS_MISSING)
         assert is_true(world.store.pools["ceph"].conditions, Type.STALLED)
         world.key_error = None
-        world.clock.mono += 15
+        world.clock.mono += EVERY
         await until(lambda: world.store.pools["ceph"].ready)
         assert world.ceph.keys == {"ceph": "secret"}
         assert world.store.pools["ceph"].total == 100 << 20
@@ -250,10 +250,10 @@ def test_one_lost_answer_is_no_condition_but_two_are() -> None:
         world.store.put_pool(POOL)
         await until(lambda: world.store.pools["ceph"].ready)
         world.ceph.usage_error = Unavailable("no answer")
-        world.clock.mono += 15
+        world.clock.mono += EVERY
         await rounds()
         assert world.store.pools["ceph"].ready
-        world.clock.mono += 15
+        world.clock.mono += SOON
         await until(lambda: not world.store.pools["ceph"].ready)
         assert why(world.store.pools["ceph"]) == ("False", Reason.UNREACHABLE)
         assert world.ceph.keys  # what is known stays in use

@@ -6,7 +6,7 @@ from random import Random
 
 from tests.simulation.loop import run
 
-from respawn.runtime.queue import SLICE, KeyedQueue
+from respawn.runtime.queue import RACES, SLICE, KeyedQueue
 
 
 def queue() -> KeyedQueue[str]:
@@ -150,6 +150,20 @@ async def test_a_failover_retries_at_once() -> None:
     q, loop = queue(), asyncio.get_running_loop()
     q.retry("a", urgent=True)
     assert await q.get(urgent=True) == ("a", True) and loop.time() < 0.1
+
+
+@virtual
+async def test_a_failover_that_finds_no_ground_for_long_asks_less_often() -> None:
+    q, loop = queue(), asyncio.get_running_loop()
+    waits = []
+    for _ in range(40):
+        begun = loop.time()
+        q.retry("a", urgent=True)
+        await q.get(urgent=True)
+        q.done("a")
+        waits.append(loop.time() - begun)
+    assert max(waits[:RACES]) <= 1.2 + 1e-3, "races end soon"
+    assert min(waits[-10:]) >= 8.0 and max(waits) <= 12.0 + 1e-3, waits
 
 
 @virtual

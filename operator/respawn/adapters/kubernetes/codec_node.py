@@ -37,13 +37,15 @@ def decode(body: Mapping[str, Any]) -> Node:
 
 
 def _spec(spec: Fields) -> NodeSpec:
-    addresses = spec.part("addresses")
+    addresses, scheduling = spec.part("addresses"), spec.part("scheduling")
     return NodeSpec(
         libvirt_uri=spec.part("libvirt").text("uri"),
         management=addresses.addresses("management"),
         storage=addresses.addresses("storage"),
         migration=addresses.addresses("migration"),
-        cordoned=spec.part("scheduling").text("mode") == "Cordoned",
+        cordoned=scheduling.text("mode") == "Cordoned",
+        drain=spec.part("maintenance").text("mode") == "Drain",
+        reserved=scheduling.size("reservedMemory") if "reservedMemory" in scheduling else None,
         ended_boots=spec.part("fencing").texts("endedBoots"),
     )
 
@@ -177,6 +179,6 @@ def state(spec: NodeSpec, fence: Fence, conditions: tuple[Condition, ...]) -> st
     if ready is None:
         return "Unknown"
     if ready.status == "True":
-        return "Cordoned" if spec.cordoned else "Ready"
+        return "Cordoned" if spec.cordoned or spec.drain else "Ready"
     known = {str(reason): word for reason, word in _BY_REASON.items()}
     return known.get(ready.reason, "Unknown" if ready.status == "Unknown" else "NotReady")

@@ -75,7 +75,7 @@ def _hardware(part: Fields | None) -> Hardware | None:
         machine=part.text("machineType"),
         cpu_model=part.text("cpuModel"),
         nics=tuple(
-            NicHardware(x.needed("name"), x.text("macAddress"), x.number("slot"))
+            NicHardware(x.needed("name"), x.text("macAddress"), x.number("slot"), x.text("bridge"))
             for x in part.parts("networks")
         ),
         disks=tuple(
@@ -194,7 +194,8 @@ def _written_hardware(hardware: Hardware | None) -> dict[str, Any] | None:
         "machineType": hardware.machine,
         "cpuModel": hardware.cpu_model,
         "networks": listed(
-            {"name": n.name, "macAddress": n.mac, "slot": n.slot} for n in hardware.nics
+            {"name": n.name, "macAddress": n.mac, "slot": n.slot, "bridge": n.bridge or None}
+            for n in hardware.nics
         ),
         "disks": listed(
             {"name": d.name, "serial": d.serial, "slot": d.slot} for d in hardware.disks

@@ -104,7 +104,7 @@ def _proven(proof: Proof | None, was: Placement) -> str:
 
 
 def _images(server: Server) -> str:
-    names = ", ".join(f"{disk.pool}/{disk.image}" for disk in server.status.disks)
+    names = ", ".join(f"{disk.pool}/{disk.image}" for disk in server.status.disks if disk.exists)
     if not names:
         return "it has no images"
     return f"its images {'are kept' if server.spec.retain_disks else 'go to the trash'}: {names}"
@@ -145,6 +145,7 @@ _WAITS = frozenset(
     {
         *(Reason.UNKNOWN_POOL, Reason.POOL_NOT_READY, Reason.UNKNOWN_IMAGE, Reason.IMAGE_NOT_READY),
         *(Reason.IMAGE_LARGER_THAN_DISK, Reason.DISK_FAILED, Reason.NO_HOST_FITS),
+        Reason.DISK_IN_OTHER_POOL,
         *(
             Reason.NETWORKS_COME_LATER,
             Reason.WAITING_FOR_OWN_HOST,
@@ -154,6 +155,8 @@ _WAITS = frozenset(
         *(
             Reason.BACK_OFF,
             Reason.AGENT_DOWN,
+            Reason.UNREACHABLE,
+            Reason.DEAD,
             Reason.PAUSED,
             Reason.SUSPENDED,
             Reason.PROTECTED,

@@ -81,13 +81,16 @@ class LibvirtHypervisor:
         self._paused_by_us = Marks(folder / "paused")
         self.processes = processes or Processes()
         self._looks = Workers(uri, "looks", threads=LOOKING)
-        self._orders = Workers(uri, "orders", threads=CREATING)
+        self._creates = Workers(uri, "creates", threads=CREATING)
+        self._orders = Workers(uri, "orders")
         self._addresses = GuestAddresses(uri, on_change)
         self._events: Events | None = None
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._under_way: dict[tuple[str, str, int], asyncio.Future[Any]] = {}
         self._ending: set[tuple[str, int]] = set()
         self._told_by_host: set[tuple[str, int]] = set()
+        self._over_for_good: set[tuple[str, int]] = set()
+        """Admitted in this boot, and gone since: a scan need not ask for all there ever was."""
 
     def start(self) -> None:
         """Listen for events; call it in the event loop."""
@@ -100,7 +103,7 @@ class LibvirtHypervisor:
         """Let go of everything; no server is touched."""
         if self._events is not None:
             self._events.close()
-        for workers in (self._looks, self._orders, self._addresses):
+        for workers in (self._looks, self._creates, self._orders, self._addresses):
             workers.close()
 
     # Looking.
@@ -158,9 +161,15 @@ class LibvirtHypervisor:
         Whatever has got past the hook is in the journal of this boot, and what runs is in /proc:
         no list call is needed, which would hang while a hook runs.
         """
+        admitted = self._journal.admitted()
         running = {q.command.incarnation for q in await self.processes.fresh()}
-        uids = {found[0] for found in running if found} | {u for u, _ in self._journal.admitted()}
+        uids = {this[0] for this in running if this} | {
+            u for u, _ in admitted - self._over_for_good
+        }
         looks = await asyncio.gather(*(self.look(uid) for uid in sorted(uids)))
+        gone = {look.uid for look in looks if look.absent}
+        # safety: absent, by a look that began after it was admitted: no epoch is admitted twice.
+        self._over_for_good |= {this for this in admitted if this[0] in gone}
         return tuple(look for look in looks if not look.absent)
 
     # Starting.
@@ -183,11 +192,14 @@ class LibvirtHypervisor:
             connection.createXML(xml, libvirt.VIR_DOMAIN_NONE)
 
         try:
-            await self._orders.call(work, CREATE_DEADLINE)
+            await self._creates.call(work, CREATE_DEADLINE)
         except Conflict as error:
             if (await self.look(uid)).domain is None:
                 raise Refused(Reason.START_FAILED, str(error)) from error
             raise
+        except OSError as error:
+            # no keyring, or no place for consoles: libvirt was not asked yet
+            raise Refused(Reason.START_FAILED, str(error)) from error
         domain = (await self.look(uid)).domain
         created = domain is not None and domain.epoch == epoch
         return domain if domain and created else Incarnation(uid, epoch, order.me.boot_id)

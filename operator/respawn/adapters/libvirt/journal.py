@@ -1,8 +1,10 @@
 """Marks on a tmpfs: one empty file each. They survive the agent and end with the boot."""
 
+import logging
 import os
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 FOLDER = Path("/run/respawn")
 
 
@@ -43,6 +45,7 @@ class RunJournal:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._admitted = Marks(folder / "admitted")
+        self._contact = folder / "contact"
         self._known = self._admitted.all()
 
     def admitted(self) -> frozenset[tuple[str, int]]:
@@ -54,3 +57,19 @@ class RunJournal:
         new = self._admitted.put(uid, epoch)
         self._known |= {(uid, epoch)}
         return new
+
+    def contact(self) -> float | None:
+        """When contact was last had in this boot, by CLOCK_MONOTONIC; None: nothing is kept."""
+        try:
+            return float(self._contact.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def keep_contact(self, at: float) -> None:
+        """Contact was had then."""
+        fresh = self._contact.with_suffix(".new")
+        try:
+            fresh.write_text(f"{at!r}\n")
+            os.replace(fresh, self._contact)
+        except OSError as error:
+            log.warning("cannot keep the moment of the last contact: %s", error)

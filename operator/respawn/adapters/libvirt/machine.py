@@ -1,5 +1,6 @@
 """Port Host: the machine itself. Who it is, what it has, and which QEMUs have a pool's image."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from respawn.adapters.libvirt.accelerator import KVM
 from respawn.adapters.libvirt.connection import LOCAL, Workers
 from respawn.adapters.libvirt.journal import FOLDER
 from respawn.adapters.libvirt.processes import Processes
-from respawn.adapters.libvirt.sockets import storage_addresses
+from respawn.adapters.libvirt.sockets import Monitors, TowardsCeph
 from respawn.model.host import Identity
 from respawn.model.node import Capacity, Node
 from respawn.model.storage import Entry, Pool
@@ -93,6 +94,8 @@ class LibvirtHost:
         self._machine_id: str | None = settings.machine_id
         self._offer: Offer | None = None
         self._addresses: frozenset[str] = frozenset()
+        self._monitors = Monitors()
+        self._towards = TowardsCeph(processes.ceph_sockets)
 
     def close(self) -> None:
         """End its thread."""
@@ -104,7 +107,8 @@ class LibvirtHost:
         Asks libvirt once per boot: the hook's answer needs this while libvirt waits for it.
         """
         monitors = {monitor for pool in self._pools() for monitor in pool.monitors}
-        self._addresses |= storage_addresses(sorted(monitors))
+        known = await self._monitors.by_address(monitors)
+        self._addresses |= await asyncio.to_thread(self._towards.addresses, known)
         return Identity(
             node=self._node,
             machine_id=await self._machine(),

@@ -11,6 +11,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from respawn.ports.errors import Unavailable
 PROC = Path("/proc")
 _OLD_RBD = re.compile(r"(?:^|[=,])rbd:(?P<pool>[^/:,]+)/(?P<image>[^:,@]+)")
 _OPTION_RBD = re.compile(r"(?:^|,)driver=rbd(?:,|$)")
+_SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _MEMORY = re.compile(r"(?:size=)?([0-9]+)([bkmgtBKMGT]?)")
 _UNITS = {"b": 1, "k": 1 << 10, "": 1 << 20, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -119,8 +121,10 @@ class Processes:
     def __init__(self, proc: Path = PROC) -> None:
         self._proc = proc
         self._ticks = os.sysconf("SC_CLK_TCK")
-        # once, so that a process has the same start time at every look
-        self._booted = datetime.now(UTC) - timedelta(seconds=self._uptime())
+        # Once, so that a process has the same start time at every look; and to the millisecond, as
+        # the API keeps it, so that what is read back is what was said.
+        booted = datetime.now(UTC) - timedelta(seconds=self._uptime())
+        self._booted = booted.replace(microsecond=booted.microsecond // 1000 * 1000)
         self._pool = ThreadPoolExecutor(1, "proc")
         self._running: asyncio.Task[tuple[Qemu, ...]] | None = None
         self._next: asyncio.Task[tuple[Qemu, ...]] | None = None
@@ -152,7 +156,7 @@ class Processes:
             stat = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None  # it has ended meanwhile
-        started = self._booted + timedelta(seconds=int(stat[19]) / self._ticks)
+        started = self._booted + timedelta(milliseconds=1000 * int(stat[19]) // self._ticks)
         return Qemu(pid, started, command, stopped=stat[0] in ("T", "t"))
 
     def _argv(self, folder: Path) -> list[str]:
@@ -162,6 +166,22 @@ class Processes:
             threads = (folder / "task").iterdir()
             raw = next((line for t in threads if (line := (t / "cmdline").read_bytes())), b"")
         return raw.decode(errors="replace").rstrip("\0").split("\0") if raw else []
+
+    def ceph_sockets(self) -> frozenset[int]:
+        """Inodes of the sockets of our QEMUs, of others with an RBD image, and of this process."""
+        clients = [q.pid for q in self.scan() if q.command.incarnation or q.command.images]
+        return frozenset(inode for pid in (os.getpid(), *clients) for inode in self._sockets(pid))
+
+    def _sockets(self, pid: int) -> Iterator[int]:
+        folder = self._proc / str(pid) / "fd"
+        try:
+            descriptors = os.listdir(folder)
+        except OSError:
+            return  # it has ended meanwhile
+        for descriptor in descriptors:
+            with suppress(OSError):  # closed meanwhile
+                if (found := _SOCKET.fullmatch(os.readlink(folder / descriptor))) is not None:
+                    yield int(found[1])
 
     def _uptime(self) -> float:
         return float((self._proc / "uptime").read_text().split()[0])

@@ -39,17 +39,18 @@ def decide(view: HostView, uid: str, now: float) -> HostDecision:
     server, look = view.servers.get(uid), view.looks.get(uid)
     if look is not None and look.domain is not None:
         return _present(view, server, look, look.domain, now)
-    return _absent(view, server, look)
+    return _absent(view, server, look, now)
 
 
 # No domain here.
 
 
-def _absent(view: HostView, server: Server | None, look: Look | None) -> HostDecision:
+def _absent(view: HostView, server: Server | None, look: Look | None, now: float) -> HostDecision:
     if server is None or server.here != view.me.node or look is None:
         return WAIT
     if look.processes:
-        return HostDecision(hold="a QEMU without a domain has its UUID", next_check=LOOK_AGAIN)
+        hold = "a QEMU without a domain has its UUID"
+        return HostDecision(hold=hold, next_check=now + LOOK_AGAIN)
     epoch = server.placement.epoch
     if server.placement.phase is Phase.REVOKED:
         if view.ended.get(server.uid, 0) >= epoch or not _mine(view, server):
@@ -113,7 +114,7 @@ def _present(
     if server is not None and must_end(server, domain, view.me.node):
         return _end(view, server, domain, now)
     if pause.must_pause(view, now):
-        return _lost_contact(look, domain)
+        return _lost_contact(look, domain, now)
     if server is None or server.placement.epoch < domain.epoch:
         # safety: no object, or an older one, is no order to kill: the API may be restored from a
         # backup, or its CRD gone.
@@ -168,10 +169,11 @@ def _end(view: HostView, server: Server, domain: Incarnation, now: float) -> Hos
     return HostDecision(next_check=min(begun + p.grace, now + LOOK_AGAIN))
 
 
-def _lost_contact(look: Look, domain: Incarnation) -> HostDecision:
-    if look.state is DomainState.RUNNING:
+def _lost_contact(look: Look, domain: Incarnation, now: float) -> HostDecision:
+    # A state that libvirt does not tell may be this one.
+    if look.state in (DomainState.RUNNING, None):
         return HostDecision(Suspend(domain.uid, domain.epoch, "no contact with API nor Ceph"))
-    return HostDecision(next_check=LOOK_AGAIN)
+    return HostDecision(next_check=now + LOOK_AGAIN)
 
 
 def _resume(view: HostView, look: Look, domain: Incarnation, now: float) -> HostDecision:

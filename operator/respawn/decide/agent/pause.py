@@ -6,6 +6,7 @@ beat, whichever is later, so the operator's clock can only be later.
 
 from respawn.model.host import HostView
 from respawn.model.node import FencePhase
+from respawn.model.policy import Timings
 from respawn.model.storage import bans
 
 
@@ -15,8 +16,19 @@ def last_contact(view: HostView) -> float:
 
 
 def pause_due(view: HostView) -> float:
-    """When servers must be paused unless contact is had before."""
-    return last_contact(view) + view.timings.pause_after
+    """When servers must be paused unless contact is had before.
+
+    An agent that begins after a long absence first tries to have contact: it pauses nobody for its
+    own sake. It has half of what timings must leave between `pause_after` and `fence_after`.
+    """
+    due = last_contact(view) + view.timings.pause_after
+    begun = view.contact.begun_at
+    return due if begun is None else max(due, begun + first_try(view.timings))
+
+
+def first_try(timings: Timings) -> float:
+    """Seconds that a new agent may take for its first renewal or beat."""
+    return max(0.5, timings.fence_after / 10) / 2
 
 
 def must_pause(view: HostView, now: float) -> bool:

@@ -153,6 +153,22 @@ def test_a_servers_status(first: ServerStatus, second: ServerStatus) -> None:
     assert (two.get("node"), two["uuid"]) == (held, "u")
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, (False, False, None)),
+        ({"scheduling": {"mode": "Cordoned", "reservedMemory": "4Gi"}}, (True, False, 4 * 2**30)),
+        ({"maintenance": {"mode": "Drain"}}, (False, True, None)),
+        ({"scheduling": {"reservedMemory": "0"}}, (False, False, 0)),
+    ],
+)
+def test_what_a_node_says_of_its_scheduling(
+    spec: dict[str, Any], expected: tuple[bool, bool, int | None]
+) -> None:
+    found = codec_node.decode({"metadata": {"name": "x", "uid": "u"}, "spec": spec}).spec
+    assert (found.cordoned, found.drain, found.reserved) == expected
+
+
 @FEW
 @given(FENCES, CONDITIONS, FENCES, CONDITIONS)
 def test_the_operators_part_of_a_node(

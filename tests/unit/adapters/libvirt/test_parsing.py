@@ -1,5 +1,6 @@
 """Small readers: sockets, ARP, ICMP, events, states, capabilities, guest agents, keys, marks."""
 
+import asyncio
 import base64
 import struct
 from ipaddress import IPv4Address, ip_address
@@ -18,36 +19,120 @@ from respawn.adapters.libvirt.errors import of_libvirt
 from respawn.adapters.libvirt.events import DomainEvent, ending, told_by_host
 from respawn.adapters.libvirt.journal import Marks, RunJournal
 from respawn.adapters.libvirt.machine import Offer, read_offer
-from respawn.adapters.libvirt.sockets import route_source, storage_addresses, used_towards_ceph
+from respawn.adapters.libvirt.sockets import (
+    Monitors,
+    TowardsCeph,
+    links,
+    route_source,
+)
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState
 from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
 
 UID = "8d6c8f62-37b8-4f7c-9f0a-3a1c5c1e9a01"
-TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  inode
-   0: 0B0200C0:4082 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0 1
-   1: 0B6433C6:A0F2 016433C6:0CE4 01 00000000:00000000 00:00000000 00000000     0 2
-   2: 0B6433C6:A0F4 016433C6:1A90 04 00000000:00000000 00:00000000 00000000     0 3
-   3: 0B0200C0:A0F4 010200C0:192B 01 00000000:00000000 00:00000000 00000000     0 4
-   4: 0100007F:A0F4 0100007F:1A90 01 00000000:00000000 00:00000000 00000000     0 5
-   5: 0C6433C6:1A90 00000000:1A90 0A 00000000:00000000 00:00000000 00000000     0 6
+MORE = "00000000:00000000 00:00000000 00000000     0        0"
+TCP = f"""  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt ... inode
+   0: 0B0200C0:4082 00000000:0000 0A {MORE} 1 1 0000000000000000 100 0 0 10 0
+   1: 0B6433C6:A0F2 016433C6:0CE4 01 {MORE} 2 1 0000000000000000 20 4 30 10 -1
+   2: 0B6433C6:A0F4 026433C6:1A90 04 {MORE} 0 1 0000000000000000 20 4 30 10 -1
+   3: 0B0200C0:A0F4 010200C0:192B 01 {MORE} 4 1 0000000000000000 20 4 30 10 -1
+   4: 0100007F:A0F4 0100007F:1A90 01 {MORE} 5 1 0000000000000000 20 4 30 10 -1
+   5: 0C6433C6:1A90 00000000:1A90 0A {MORE} 6 1 0000000000000000 20 4 30 10 -1
+   6: 010011AC:C001 020011AC:1B58 01 {MORE} 7 1 0000000000000000 20 4 30 10 -1
+   7: 0B0200C0:0016 090200C0:1AFF 01 {MORE} 8 1 0000000000000000 20 4 30 10 -1
+   8: 0D6433C6:A0F6 026433C6:1A92 01 {MORE} 9 1 0000000000000000 20 4 30 10 -1
 """
-TCP6 = """  sl  local_address remote_address st
-   0: B80D0120000000000000000001000000:A000 B80D0120000000000000000002000000:0CE4 01
-   1: 0000000000000000FFFF00000D6433C6:A000 0000000000000000FFFF0000016433C6:1A85 01
+"""1: a monitor; 2: of a QEMU that has ended; 6: a container's service; 7: SSH; 8: of a QEMU."""
+TCP6 = f"""  sl  local_address remote_address st
+   0: B80D0120000000000000000001000000:A000 B80D0120000000000000000002000000:0CE4 01 {MORE} 1
+   1: 0000000000000000FFFF00000D6433C6:A000 0000000000000000FFFF0000016433C6:1A85 01 {MORE} 2
 """
 
 
-def test_local_ends_towards_ceph_closing_ones_too() -> None:
-    assert list(used_towards_ceph(TCP)) == ["198.51.100.11", "198.51.100.11"]
-    assert list(used_towards_ceph(TCP6)) == ["2001:db8::1", "198.51.100.13"]
+def towards(folder: Path, *owned: int) -> TowardsCeph:
+    (folder / "tcp").write_text(TCP)
+    return TowardsCeph(lambda: frozenset(owned), [folder / "tcp", folder / "none"])
+
+
+def test_links_to_ports_of_ceph_closing_ones_too() -> None:
+    found = [(link.local, link.remote, link.inode) for link in links(TCP)]
+    assert found == [
+        ("198.51.100.11", "198.51.100.1", 2),
+        ("198.51.100.11", "198.51.100.2", 0),
+        ("172.17.0.1", "172.17.0.2", 7),
+        ("192.0.2.11", "192.0.2.9", 8),
+        ("198.51.100.13", "198.51.100.2", 9),
+    ]
+    six = [(link.local, link.remote) for link in links(TCP6)]
+    assert six == [("2001:db8::1", "2001:db8::2"), ("198.51.100.13", "198.51.100.1")]
+
+
+def test_only_what_talks_with_ceph_counts(tmp_path: Path) -> None:
+    """A container bridge that every host has, and a client of ours on an odd port, do not."""
+    assert towards(tmp_path).addresses(["198.51.100.1:3300"]) >= {"198.51.100.11"}
+    assert not towards(tmp_path).addresses(["198.51.100.1:3300"]) & {"172.17.0.1", "192.0.2.11"}
+    both = {"198.51.100.11", "198.51.100.13"}
+    assert towards(tmp_path, 9).addresses([]) == both
+
+
+def test_what_a_dead_qemu_left_behind_counts(tmp_path: Path) -> None:
+    owned = {9}
+    (tmp_path / "tcp").write_text(TCP)
+    it = TowardsCeph(lambda: frozenset(owned), [tmp_path / "tcp"])
+    it.addresses([])
+    owned.clear()
+    (tmp_path / "tcp").write_text(TCP.replace(f"01 {MORE} 9 ", f"04 {MORE} 0 "))
+    assert it.addresses([]) == {"198.51.100.11", "198.51.100.13"}
+
+
+def test_processes_are_looked_at_only_for_an_unknown_end(tmp_path: Path) -> None:
+    (tmp_path / "tcp").write_text("\n".join(TCP.splitlines()[:4]))
+    looked: list[int] = []
+
+    def owned() -> frozenset[int]:
+        looked.append(1)
+        return frozenset()
+
+    TowardsCeph(owned, [tmp_path / "tcp"]).addresses(["198.51.100.1:3300"])
+    assert not looked
 
 
 def test_routes_count_before_any_socket_does(tmp_path: Path) -> None:
-    (tmp_path / "tcp").write_text(TCP)
-    found = storage_addresses(["127.0.0.1:3300"], [tmp_path / "tcp", tmp_path / "none"])
-    assert found == {"198.51.100.11", "127.0.0.1"}
+    found = towards(tmp_path, 9).addresses(["127.0.0.1:3300"])
+    assert found == {"198.51.100.11", "198.51.100.13", "127.0.0.1"}
     assert route_source("[::ffff:255.255.255.255]:1") is None
+
+
+@pytest.mark.parametrize(
+    "odd", ["mon-a.example.com:3300", "300.1.1.1:3300", "127.0.0.1:99999", "", ":"]
+)
+def test_a_monitor_that_makes_no_sense_has_no_route(odd: str) -> None:
+    assert route_source(odd) is None
+
+
+def test_monitors_by_name_are_resolved_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answers = {"mon-a": ["192.0.2.1", "2001:db8::1"], "300.1.1.1": []}
+
+    async def story() -> None:
+        loop, monitors = asyncio.get_running_loop(), Monitors()
+
+        async def resolve(host: str, port: int, **_: object) -> list[object]:
+            asked.append(host)
+            if not answers[host]:
+                raise OSError("Name or service not known")
+            return [(0, 0, 0, "", (address, port)) for address in answers[host]]
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        given = ["mon-a:3300", "300.1.1.1:3300", "192.0.2.9:3300", "[2001:db8::9]:3300"]
+        expected = {"192.0.2.1:3300", "[2001:db8::1]:3300", "192.0.2.9:3300", "[2001:db8::9]:3300"}
+        assert await monitors.by_address(given) == expected
+        assert await monitors.by_address(given) == expected and len(asked) == 2
+        answers["mon-a"] = []
+        monitors._due = 0.0
+        assert await monitors.by_address(given) == expected and len(asked) == 4
+
+    asyncio.run(story())
 
 
 def arp(address: str, *, operation: int = 1, cut: int = 60) -> bytes:
@@ -230,6 +315,23 @@ def test_an_epoch_is_admitted_once_in_a_boot(tmp_path: Path) -> None:
     successor = RunJournal(tmp_path)
     assert successor.admitted() == {(UID, 1)} and not successor.admit(UID, 1)
     assert successor.admit(UID, 2)
+
+
+def test_the_last_contact_is_kept_for_the_next_agent_of_this_boot(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path / "run")
+    assert journal.contact() is None
+    journal.keep_contact(81.25)
+    journal.keep_contact(82.125)
+    assert RunJournal(tmp_path / "run").contact() == 82.125
+    (tmp_path / "run" / "contact").write_text("soon")
+    assert journal.contact() is None
+
+
+def test_a_contact_that_cannot_be_kept_harms_nothing(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path)
+    (tmp_path / "contact").mkdir()
+    journal.keep_contact(81.25)
+    assert journal.contact() is None
 
 
 def test_a_mark_that_cannot_be_written_admits_nothing(tmp_path: Path) -> None:

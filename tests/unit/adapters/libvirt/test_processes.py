@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,11 +87,11 @@ OBEYS, IGNORES = "", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 class Fake:
     """A process that /proc shows as our QEMU of one epoch."""
 
-    def __init__(self, epoch: int = 1, *, body: str = OBEYS) -> None:
+    def __init__(self, epoch: int = 1, *, body: str = OBEYS, keep: tuple[int, ...] = ()) -> None:
         arguments = ["-name", f"guest=vs-{UID}.{epoch}", "-uuid", UID]
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", "-c", LOOP.format(body), *arguments],
-            executable=sys.executable, stdout=subprocess.PIPE, text=True,
+            executable=sys.executable, stdout=subprocess.PIPE, text=True, pass_fds=keep,
         )  # fmt: skip
         assert self.process.stdout is not None and self.process.stdout.readline() == "up\n"
         self.pid = self.process.pid
@@ -127,7 +128,20 @@ def test_scan_finds_it_and_its_state(fakes: list[Fake]) -> None:
     deadline = time.monotonic() + 5
     while not (again := processes.read(fakes[0].pid)) or not again.stopped:
         assert time.monotonic() < deadline
-    assert again.started == found.started
+    assert again.started == found.started and found.started.microsecond % 1000 == 0
+
+
+def test_sockets_of_our_qemus_and_of_this_process(fakes: list[Fake]) -> None:
+    def inode(it: socket.socket) -> int:
+        return os.fstat(it.fileno()).st_ino
+
+    with socket.socket() as mine, socket.socket() as theirs:
+        of_mine, of_theirs = inode(mine), inode(theirs)
+        fakes += [Fake(4, keep=(theirs.fileno(),))]
+        assert {of_mine, of_theirs} <= Processes().ceph_sockets()
+    assert {of_mine, of_theirs} & Processes().ceph_sockets() == {of_theirs}
+    fakes[0].close()
+    assert of_theirs not in Processes().ceph_sockets()
 
 
 def test_end_by_sigterm(fakes: list[Fake]) -> None:

@@ -6,7 +6,7 @@ from tests.unit.decide.builders import T0, fenced, node, placed, revoked, server
 
 from respawn.decide.agent import carry_out
 from respawn.model import host
-from respawn.model.host import DomainState
+from respawn.model.host import DomainState, Look
 from respawn.model.node import FencePhase, Form, Registration
 from respawn.model.placement import Phase, Placement
 from respawn.model.storage import Entry
@@ -80,6 +80,19 @@ def test_a_grace_is_waited_for() -> None:
     assert carry_out.decide(v, UID, T0).next_check == T0 + 0.5
 
 
+@pytest.mark.parametrize(
+    "v",
+    [
+        view(HERE, look=Look(UID, processes=(7,))),  # a QEMU without a domain
+        view(HERE, look=present(state=DomainState.PAUSED), contact=contact(60.0)),
+        view(HERE, look=present(state=DomainState.STARTING), contact=contact(60.0)),
+    ],
+)
+def test_what_cannot_be_changed_is_looked_at_again_later_and_not_at_once(v) -> None:
+    found = carry_out.decide(v, UID, T0)
+    assert found.step is None and found.next_check == T0 + carry_out.LOOK_AGAIN
+
+
 def test_a_domain_of_another_boot_must_end() -> None:
     """Its placement is for this boot: what says it is of another was not admitted by it."""
     assert carry_out.must_end(HERE, domain(1, boot="boot-0"), "host-1")
@@ -95,6 +108,7 @@ def test_a_domain_of_another_boot_must_end() -> None:
     [
         (HERE, DomainState.RUNNING, 4.9, None),
         (HERE, DomainState.RUNNING, 5.0, host.Suspend),
+        (HERE, None, 5.0, host.Suspend),  # libvirtd is silent
         (HERE, DomainState.PAUSED, 5.0, None),
         (HERE, DomainState.STARTING, 5.0, None),
         (None, DomainState.RUNNING, 5.0, host.Suspend),
@@ -112,6 +126,22 @@ def test_the_later_of_both_signs_counts() -> None:
     assert step(v) is None
     v = view(HERE, look=present(), contact=replace(contact(60), renewed_at=T0 - 1))
     assert step(v) is None
+
+
+@pytest.mark.parametrize(
+    ("silent", "age", "expected"),
+    [
+        (60.0, 0.0, None),  # no word for a minute, but this agent has not tried yet
+        (60.0, 0.39, None),
+        (60.0, 0.41, host.Suspend),
+        (4.9, 0.41, None),
+        (5.1, 600.0, host.Suspend),
+    ],
+)
+def test_a_new_agent_counts_on_after_its_first_try(silent, age, expected) -> None:
+    silence = contact(silent, api_answers=False, begun_at=T0 - age)
+    found = step(view(HERE, look=present(), contact=silence))
+    assert type(found) is (expected or type(None)), found
 
 
 RESUMABLE = contact(0.5, ceph_since=T0 - 2, blocklist_at=T0 - 1, api_answers=False)

@@ -1,0 +1,53 @@
+"""What is told of a host's servers while nobody is there to tell: its last report may be long over.
+
+Of a host that is fenced or has rebooted its servers are revoked; this is about the others: held
+back, cut off, or without an agent.
+"""
+
+from dataclasses import dataclass
+
+from respawn.decide import liveness
+from respawn.decide.liveness import State
+from respawn.model.base import Now
+from respawn.model.conditions import Reason, Status
+from respawn.model.node import Node
+from respawn.model.sight import Sight
+from respawn.model.world import World
+
+TELL_AFTER = 3.0
+"""Seconds for which a host is silent beyond its limit before its servers' status says so: most are
+fenced by then, and a failover is no series of status writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What Ready and Running say instead of the last report."""
+
+    status: Status
+    reason: Reason
+    message: str
+
+
+def of(world: World, node: Node, now: Now) -> Silence | None:
+    """What the silence of `node` means for its servers; None: what its agent said last holds."""
+    v = liveness.verdict(world, node, now)
+    if v.state is State.API_LOST:
+        return _without_agent(world, node)
+    if v.state is State.STORAGE_LOST:
+        return None  # its agent is heard, and says itself that its servers are paused
+    if v.failed_at is None or now.mono < v.failed_at + TELL_AFTER:
+        return None
+    if v.condemned:
+        message = f"{node.name} looks dead and is not fenced: its Node says why"
+        return Silence("False", Reason.DEAD, message)
+    message = f"{node.name} has lost contact with the API and with Ceph; it may or may not be dead"
+    return Silence("Unknown", Reason.UNREACHABLE, message)
+
+
+def _without_agent(world: World, node: Node) -> Silence | None:
+    limit = liveness.timings_for(world, node).fence_after + TELL_AFTER
+    silent = liveness.silent_for(world.sights.get(node.name, Sight()).lease)
+    if silent is None or silent < limit:
+        return None
+    message = f"the agent of {node.name} is down or cut off: nobody says whether it still runs"
+    return Silence("Unknown", Reason.AGENT_DOWN, message)

@@ -1,0 +1,47 @@
+from dataclasses import replace
+
+import pytest
+from tests.unit.decide.builders import T0, node, now, sight, world
+
+from respawn.decide import hearsay, liveness
+from respawn.model.conditions import Reason
+from respawn.model.sight import Answer, Testimony
+
+
+def said(answer: Answer) -> Testimony:
+    return Testimony(T0 - 1, answer)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (sight(), None),
+        # its agent: down for a moment, and for long
+        (sight(9, 0), None),
+        (sight(12, 0), ("Unknown", Reason.AGENT_DOWN)),
+        # silent everywhere, and not yet so long that a fence must be under way
+        (sight(9, 9, testimony=said(Answer.SILENCE)), None),
+        (sight(12, 12, testimony=said(Answer.SILENCE)), ("False", Reason.DEAD)),
+        (sight(12, 12, testimony=said(Answer.LIBVIRT)), ("Unknown", Reason.UNREACHABLE)),
+        (sight(12, 12, testimony=said(Answer.KERNEL)), ("Unknown", Reason.UNREACHABLE)),
+        (sight(12, 12), ("Unknown", Reason.UNREACHABLE)),
+        # its agent is heard and says itself what is wrong
+        (sight(0, 12), None),
+        (sight(0, 90), None),
+    ],
+)
+def test_what_a_silence_means_for_servers(seen, expected) -> None:
+    found = hearsay.of(world(sights={"host-1": seen}), node(), now())
+    assert (found and (found.status, found.reason)) == expected
+
+
+def test_a_host_without_storage_speaks_for_its_servers_itself() -> None:
+    host = replace(node(), host=replace(node().host, storage_failing=True))
+    w = world(nodes=(host,), sights={"host-1": sight(0, 90)})
+    assert liveness.verdict(w, host, now()).state is liveness.State.STORAGE_LOST
+    assert hearsay.of(w, host, now()) is None
+
+
+def test_an_operator_that_cannot_read_says_nothing_new() -> None:
+    seen = {"host-1": sight(12, 12)}
+    assert hearsay.of(world(sights=seen), node(), now(60)) is None
