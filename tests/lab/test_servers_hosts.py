@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +29,12 @@ def add(lab: LabTool) -> str:
     return lab.kubectl("get", "vnode", HOST, "-o", "jsonpath={.metadata.uid}")
 
 
+def cordon(lab: LabTool, nodes: list[str], mode: str) -> None:
+    for node in nodes:
+        patch = json.dumps({"spec": {"scheduling": {"mode": mode}}})
+        lab.kubectl("patch", "vnode", node, "--type=merge", "-p", patch)
+
+
 def is_fenced(lab: LabTool) -> bool:
     listed = lab.ceph("ceph", "osd", "blocklist", "ls").splitlines()
     return any(line.startswith(ENTRIES) for line in listed)
@@ -37,9 +44,11 @@ def test_a_host_that_is_removed_with_a_server_on_it_can_be_added_again(desk: Des
     lab = desk.lab
     before = add(lab)
     try:
-        desk.apply(desk.blank("moves", placement={"preferredNodes": [HOST]}))
-        desk.await_ready("moves")
-        assert desk.node_of("moves") == HOST
+        others = [node for node in desk.nodes() if node != HOST]
+        cordon(lab, others, "Cordoned")  # a wish would not do: it never blocks
+        desk.apply(desk.blank("moves"))
+        desk.await_ready("moves", on=HOST)
+        cordon(lab, others, "Enabled")
         with one_writer(lab):
             lab("host", "remove", HOST)
             assert HOST not in [h["name"] for h in lab.json("status")["hosts"]]
@@ -48,5 +57,6 @@ def test_a_host_that_is_removed_with_a_server_on_it_can_be_added_again(desk: Des
         assert add(lab) != before  # another Node of the same name
         assert not is_fenced(lab)
     finally:
+        cordon(lab, [node for node in desk.nodes() if node != HOST], "Enabled")
         lab("host", "remove", HOST)
     eventually("its Node is gone", lambda: desk.cluster("vnode", HOST) is None)

@@ -144,14 +144,6 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
     return Type.SCHEDULABLE, "False", reason, message
 
 
-def _drain(world: World, node: Node) -> str:
-    here = len(world.by_node.get(node.name, ()))
-    return (
-        f"no new servers come here, but the {here} on it stay: live migration comes later. Halt "
-        "them to empty the host; ends with maintenance.mode None"
-    )
-
-
 def _removal(world: World, node: Node) -> str:
     """What the removal of its object waits for."""
     left = len(world.by_node.get(node.name, ()))
@@ -163,6 +155,14 @@ def _removal(world: World, node: Node) -> str:
     if told:
         return f"it is to be removed; a late removal may still arrive ({told}) until they restart"
     return "it is being removed"
+
+
+def _drain(world: World, node: Node) -> str:
+    here = len(world.by_node.get(node.name, ()))
+    return (
+        f"no new servers come here, but the {here} on it stay: live migration comes later. Halt "
+        "them to empty the host; ends with maintenance.mode None"
+    )
 
 
 def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:

@@ -173,16 +173,16 @@ class Node:
         return self.host.registration
 
     @property
-    def reserved(self) -> int:
-        """Bytes that are never given to servers."""
-        own = self.host.capacity.reserved
-        return own if self.spec.reserved is None else self.spec.reserved
-
-    @property
     def gone(self) -> bool:
         """Whether a person confirmed that the boot which is registered has ended."""
         registered = self.registration
         return registered is not None and registered.boot_id in self.spec.ended_boots
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that are never given to servers."""
+        own = self.host.capacity.reserved
+        return own if self.spec.reserved is None else self.spec.reserved
 
     def label(self, key: str) -> str | None:
         """Its label, every host being its own `respawn.dev/host` even when unlabelled."""

@@ -466,7 +466,7 @@ def test_a_start_that_fails_on_the_way_back_ends_no_timeline(first, then, kept: 
     )
     it = server(placement=placed(), status={"recovery": record})
     if then == Reason.HOST_LOST:
-        step = decision(it, hosts=begun()).step
+        step = decision(it, hosts=begun(), sights={"host-1": DEAD}).step
     else:
         step = decision(it, report(state=ReportState.FAILED, reason=then)).step
     assert isinstance(step, actions.Revoke) and step.setback is not None
