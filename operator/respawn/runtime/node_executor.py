@@ -82,6 +82,9 @@ class NodeExecutor:
         if node.registration is None or node.registration.boot_id != step.boot_id:
             raise Outdated("another boot has registered")
         if step.reason == Reason.HOST_LOST and node.host != judged.host:
+            # A sign of life like a renewal, which may follow only in a second.
+            heard, token = self._clock.now(), f"its agent wrote {node.resource_version}"
+            self._store.saw_lease(node.name, token, heard.mono, heard.wall)
             raise Outdated("its agent has just written")
         return fence_table.begin(node, reason=step.reason, prefer=form)
 

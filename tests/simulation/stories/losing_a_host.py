@@ -86,20 +86,21 @@ async def its_agent_writes_while_it_is_condemned(lab: Lab) -> None:
     writes: list[Gate] = []
 
     def let_the_agent_write() -> None:
-        lab.heal("host-1")
         node = lab.node("host-1")
         lab.api.write_host(node, replace(node.host, storage_failing=True))
 
     def hold_the_intent(step: str) -> None:
         if step == "Fencing" and not writes:
             writes.append(hold_calls(lab, operator.name, "write_fence"))
-            when(lab, operator.name, "get_lease", let_the_agent_write)
+            when(lab, operator.name, "get_node", let_the_agent_write)
 
     operator.on_step = hold_the_intent
     lab.cut("host-1")
     await lab.until(lambda: bool(writes), 20, "condemned")
-    await lab.rest(0.9)
+    await lab.rest(0.5)
     writes[0].open()
+    await lab.rest(0.1)
+    lab.heal("host-1")
     await lab.rest(10)
     assert lab.node("host-1").fence.generation == 0 and epochs(lab, uid) == [1]
 
