@@ -13,7 +13,7 @@ from fleet import NAMESPACE
 from labtool import LabTool, eventually
 from servers import Desk
 
-pytestmark = [pytest.mark.lab, pytest.mark.unsettled]
+pytestmark = pytest.mark.lab
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fleet import NAMESPACE, manifest
 from labtool import LabTool, eventually
 from servers import Desk
 
-pytestmark = [pytest.mark.lab, pytest.mark.unsettled]
+pytestmark = pytest.mark.lab
 STATUS = {
     *("observedGeneration", "phase", "node", "addresses", "uuid", "placement", "conditions"),
     *("hardware", "disks"),

@@ -12,7 +12,7 @@ from fleet import NAMESPACE, one_writer, seconds
 from labtool import LabTool, eventually
 from servers import Desk
 
-pytestmark = [pytest.mark.lab, pytest.mark.unsettled]
+pytestmark = pytest.mark.lab
 HOSTS = {"host-1", "host-2", "host-3"}
 
 
