@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,38 @@ from respawn.adapters.kubernetes import config
 from respawn.adapters.kubernetes.client import Client
 from respawn.api.kinds import KINDS
 
+SHARED = ("lab", "control_plane", "ceph_lab", "failover_lab", "servers_lab")
+"""Fixtures of a whole session that are too large to stay beside those of other tests."""
 PROJECT = Path(__file__).parents[2]
 SAMPLES = PROJECT / "manifests" / "samples"
 ADMIN = ("admin", "system:masters")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a lab come one after another, at the place of the first of them."""
+    first: dict[object, int] = {}
+    for number, item in enumerate(items):
+        for shared in shared_by(item) or [item]:
+            first.setdefault(shared, number)
+    items.sort(key=lambda item: min(first[shared] for shared in shared_by(item) or [item]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A lab that the next test does not use goes: its guests would take the time of the others."""
+    yield
+    for fixture in shared_by(item):
+        if nextitem is not None and fixture not in shared_by(nextitem):
+            fixture.finish(item._request)
+
+
+def shared_by(item: pytest.Item) -> list[pytest.FixtureDef[Any]]:
+    """What a test uses, by itself or by its other fixtures, of SHARED and for a whole session."""
+    information = getattr(item, "_fixtureinfo", None)
+    known: dict[str, Sequence[pytest.FixtureDef[Any]]]
+    known = information.name2fixturedefs if information else {}
+    found = [known[name][-1] for name in SHARED if name in known]
+    return [fixture for fixture in found if fixture.scope == "session"]
 
 
 def free_port() -> int:

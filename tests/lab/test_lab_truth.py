@@ -265,7 +265,8 @@ LABKIT = __import__("pathlib").Path(__file__).resolve().parents[2] / "hack"
 @pytest.fixture(scope="module")
 def kept(lab: LabTool) -> ByHand:
     """A server that runs on host-2 and writes."""
-    lab("host", "power-on", "host-2")  # a test before may have left it off
+    lab("host", "power-on", "host-2")  # a test before may have left it off, and its secret with it
+    allow_ceph(lab, "host-2")
     server = ByHand(lab, "kept")
     server.start("host-2")
     writes(lab, server, 20)
