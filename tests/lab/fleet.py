@@ -148,7 +148,7 @@ class Fleet:
         return self.window.guest(f"{NAMESPACE}/{name}")
 
     def boots(self, name: str) -> int:
-        return len(self.guest(name)["boots"])
+        return len(self.guest(name)["boots"] or [])
 
     def qemus(self) -> list[dict[str, Any]]:
         """Every QEMU of the lab, stale ones too."""
@@ -181,7 +181,7 @@ class Fleet:
 
         def evidence() -> dict[str, Any] | None:
             found = self.guest(name)
-            return found if len(found["boots"]) >= boots and found["lastSeq"] else None
+            return found if len(found["boots"] or []) >= boots and found["lastSeq"] else None
 
         return eventually(f"{name} writes after boot {boots}", evidence, timeout=timeout)
 

@@ -96,6 +96,7 @@ def stale_on(fleet: Fleet, host: str, stale: list[dict[str, object]]) -> bool:
     return any(d["host"] == host and d["pid"] in pids for d in fleet.qemus())
 
 
+@pytest.mark.extended
 def test_planes_of_all_hosts(fleet: Fleet) -> None:
     """The management switch, then the storage switch, each for long: a wait, and nothing else.
 
@@ -136,6 +137,7 @@ def held(fleet: Fleet) -> str:
     return str(said["reason"]) if said["status"] == "True" else ""
 
 
+@pytest.mark.extended
 def test_a_person_releases_the_brake(fleet: Fleet) -> None:
     """Three of four hosts are lost at once: held, until a person has looked and says go on.
 

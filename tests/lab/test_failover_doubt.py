@@ -4,7 +4,7 @@ import pytest
 from fleet import Fleet, holds, one_writer, seconds
 from labtool import eventually
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.extended]
 
 SERVICES = ("agent", "heart", "libvirtd")
 UNRESPONSIVE_AFTER = 45.0

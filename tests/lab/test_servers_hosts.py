@@ -11,7 +11,7 @@ from fleet import one_writer
 from labtool import LabTool, eventually
 from servers import Desk
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.extended]
 HOST, ADDRESS = "host-4", "198.51.100.14"
 #: what fences a whole host, in either form; its dead clients stay listed one by one
 ENTRIES = (f"{ADDRESS}:0/0 ", f"cidr:{ADDRESS}:0/32 ")
