@@ -66,7 +66,9 @@ def test_a_killed_qemu_is_back_on_the_same_host(lab: LabTool) -> None:
     lab("guest", "kill", WEB)
     eventually("it runs in a new epoch", lambda: web(lab)["status"]["placement"]["epoch"] == 2)
     assert web(lab)["status"]["node"] == "host-2"
-    proof = eventually("it writes again", lambda: len((g := lab.guest(WEB))["boots"] or []) == 2 and g)
+    proof = eventually(
+        "it writes again", lambda: len((g := lab.guest(WEB))["boots"] or []) == 2 and g
+    )
     assert (proof["lost"], proof["foreign"]) == ([], [])
 
 
