@@ -74,6 +74,7 @@ def memory(lab: Lab) -> dict[str, int]:
             continue  # it has ended meanwhile
         pss = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
         parts[name] = parts.get(name, 0) + pss
+    assert any(name.startswith("qemu") for name in parts), "its servers were not counted"
     parts["tmpfs"] = sum(mounts.values()) // 1024
     return parts
 
@@ -97,9 +98,11 @@ def tmpfs(pid: int) -> dict[int, int]:
     sizes: dict[int, int] = {}
     for path in mounted(f"/proc/{pid}/mounts"):
         inside = f"/proc/{pid}/root{path}"
-        device = os.stat(inside).st_dev
+        try:
+            device, usage = os.stat(inside).st_dev, os.statvfs(inside)
+        except FileNotFoundError:
+            continue  # another mount lies over it
         if device not in machine:
-            usage = os.statvfs(inside)
             sizes[device] = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
     return sizes
 
