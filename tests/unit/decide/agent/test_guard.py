@@ -25,6 +25,11 @@ def test_what_needs_no_read(ask: Ask, allowed: bool) -> None:
     assert guard.check_ask(ask, ME).allowed is allowed
 
 
+def ended(boot: str):
+    """A person has said that this boot is over."""
+    return node(spec=replace(node().spec, ended_boots=(boot,)))
+
+
 def registered(boot: str, *addresses: str):
     host = HostStatus(registration=Registration("machine-host-1", boot, addresses))
     return node(host=host, spec=NodeSpec(storage=()))
@@ -43,6 +48,8 @@ def registered(boot: str, *addresses: str):
         (registered("boot-0", "198.51.100.11"), False),
         (registered("boot-1", "198.51.100.11"), True),
         (registered("boot-1", "198.51.100.77"), False),
+        (ended("boot-1"), False),
+        (ended("boot-0"), True),
     ],
 )
 def test_the_first_read(host, allowed: bool) -> None:

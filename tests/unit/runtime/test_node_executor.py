@@ -1,0 +1,99 @@
+"""What the executor of a node's steps asks itself right before it sends a command to Ceph."""
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.unit.decide.builders import ME, fenced, node, world
+
+from respawn.model import actions
+from respawn.model.actions import Outlook
+from respawn.model.node import Fence, FencePhase, Node
+from respawn.model.storage import Entry
+from respawn.ports.errors import PortError, Refused, Unavailable
+from respawn.runtime.node_executor import NodeExecutor
+from respawn.runtime.settling import Outdated
+from respawn.runtime.store import Store
+
+APPLY = actions.ApplyFence("host-1", 1, "the fence was begun")
+RESTORE = actions.RestoreFence("host-1", 1, "entries are gone")
+
+
+class Ceph:
+    """A blocklist, and what was sent to it."""
+
+    def __init__(self) -> None:
+        self.entries: frozenset[Entry] = frozenset()
+        self.sent: list[frozenset[Entry]] = []
+
+    async def add(self, entries: frozenset[Entry]) -> None:
+        self.sent.append(entries)
+        self.entries |= entries
+
+    async def listing(self) -> frozenset[Entry]:
+        return self.entries
+
+
+class Api:
+    """One Node, as it is by now."""
+
+    def __init__(self, live: Node) -> None:
+        self.live = live
+
+    async def get_node(self, name: str) -> Node:
+        return self.live
+
+    async def write_fence(self, read: Node, fence: Fence, conditions: Any) -> Node:
+        self.live = replace(read, fence=fence, conditions=conditions)
+        return self.live
+
+
+def run(step: actions.NodeStep, known: Node, live: Node, **more: Any) -> tuple[Ceph, Api]:
+    """What came of `step`, decided on `known`. Raises what the executor raises."""
+    ceph, api = Ceph(), Api(live)
+    ports: dict[str, Any] = dict.fromkeys(("leases", "images", "witness", "spawn"))
+    clock = SimpleNamespace(now=lambda: SimpleNamespace(mono=0.0, wall=None))
+    executor = NodeExecutor(
+        store=Store(ME), cluster=api, fence=ceph, clock=clock, point=lambda name: None, **ports
+    )  # type: ignore[arg-type]
+    picture = world(nodes=(known,), **{"protected": frozenset(), **more})
+    try:
+        asyncio.run(executor.run(step, Outlook(), picture))
+    except (PortError, Outdated):
+        assert ceph.sent == [], "it was refused after it had been done"
+        raise
+    return ceph, api
+
+
+FENCING = node(fence=fenced(FencePhase.FENCING))
+FENCED = node(fence=fenced(FencePhase.FENCED))
+LIFTED = node(fence=Fence(FencePhase.OK, 1))
+
+
+def test_a_fence_is_applied_and_read_back() -> None:
+    ceph, api = run(APPLY, FENCING, FENCING)
+    assert [e.address for e in ceph.entries] == ["198.51.100.11"]
+    assert api.live.fence.phase is FencePhase.FENCED
+
+
+@pytest.mark.parametrize(
+    ("step", "known"), [(APPLY, FENCING), (RESTORE, FENCED)], ids=["apply", "restore"]
+)
+def test_a_host_that_was_let_in_meanwhile_is_not_shut_out(
+    step: actions.NodeStep, known: Node
+) -> None:
+    """The picture is old: another leader has fenced it, and lifted the fence, since."""
+    with pytest.raises(Outdated):
+        run(step, known, LIFTED)
+
+
+def test_nothing_is_fenced_while_ceph_s_own_addresses_are_unknown() -> None:
+    with pytest.raises(Unavailable, match="never fenced, are unknown"):
+        run(APPLY, FENCING, FENCING, protected=None)
+
+
+def test_an_address_of_ceph_itself_is_never_fenced() -> None:
+    with pytest.raises(Refused, match=r"198\.51\.100\.11"):
+        run(APPLY, FENCING, FENCING, protected=frozenset({"198.51.100.11"}))
