@@ -93,3 +93,23 @@ def test_a_lease_that_somebody_else_writes_is_no_race() -> None:
         assert it.ports.clock.now().mono - it.state.contact.renewed_at < 1
 
     play(story)
+
+
+def test_each_contact_is_kept_for_the_next_agent() -> None:
+    """Its renewals, and the beats that it makes itself while its heart process is silent."""
+
+    async def story(lab: Lab) -> None:
+        await lab.begin()
+        await lab.rest(5)
+        it = lab.hosts["host-1"].agent
+        assert it is not None
+        kept = it.ports.journal.contact
+        assert kept() == it.state.contact.renewed_at
+        heart = lab.hosts["host-1"].heart_process
+        assert heart is not None
+        heart.gate.shut()
+        lab.cut("host-1", "management")
+        await lab.rest(6)
+        assert kept() == it.state.contact.beaten_at > it.state.contact.renewed_at
+
+    play(story)
