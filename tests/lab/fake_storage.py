@@ -22,6 +22,7 @@ from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Kept, P
 from respawn.ports.errors import NotFound, Refused, Unavailable
 from respawn.ports.library import Progress, Usage
 from respawn.runtime import options, process
+from respawn.runtime.outside import Outside
 
 
 class FakeStorage:
@@ -180,4 +181,4 @@ class Silence:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     given = options.parse(sys.argv[2:], os.environ)
-    sys.exit(process.main(given, process.Outside(lambda: FakeStorage(folder), Silence)))
+    sys.exit(process.main(given, Outside(lambda: FakeStorage(folder), Silence)))

@@ -127,11 +127,13 @@ KINDS: tuple[Kind, ...] = (
         plural="respawnpolicies",
         short_names=("vpolicy",),
         columns=(
-            Column(name="Accepted", path=_condition("Accepted")),
+            READY,
             Column(name="Held", path=_condition("FailoverHeld")),
             Column(name="Fence-After", path=".spec.timings.fenceAfter"),
             Column(name="Worst-Case", path=".status.worstCaseRecovery"),
             AGE,
+            REASON,
+            MESSAGE,
         ),
     ),
 )

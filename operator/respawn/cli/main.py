@@ -12,9 +12,10 @@ def _operator(arguments: Sequence[str]) -> int:
     from respawn.adapters.libvirt.witness import HostWitness
     from respawn.runtime import options, process
     from respawn.runtime.ceph_side import CephSide
+    from respawn.runtime.outside import Outside
 
     given = options.parse(arguments, os.environ)
-    outside = process.Outside(
+    outside = Outside(
         storage=lambda: CephSide(given.name),
         witness=lambda: HostWitness(given.libvirt_pki),
     )

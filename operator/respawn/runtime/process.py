@@ -17,9 +17,8 @@ import logging
 import secrets
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from respawn.adapters.clock import SystemClock
 from respawn.adapters.kubernetes import config
@@ -32,11 +31,6 @@ from respawn.adapters.kubernetes.herald import Herald
 from respawn.adapters.kubernetes.leases import LeaseStore
 from respawn.model.base import Now, Owner
 from respawn.model.sight import Beat
-from respawn.model.storage import Pool
-from respawn.ports.fence import FencePort
-from respawn.ports.heart import HeartReads
-from respawn.ports.images import Images
-from respawn.ports.library import Library
 from respawn.ports.witness import Witness
 from respawn.runtime import steplog
 from respawn.runtime.feed import Feed
@@ -46,6 +40,7 @@ from respawn.runtime.kopf_source import KopfSource
 from respawn.runtime.lease_watch import LeaseWatch
 from respawn.runtime.operator import Operator, OperatorPorts
 from respawn.runtime.options import Options
+from respawn.runtime.outside import Outside
 from respawn.runtime.pool_keeper import PoolKeeper
 from respawn.runtime.pool_secret import PoolSecrets
 from respawn.runtime.status_keeper import StatusKeeper, columns
@@ -59,49 +54,6 @@ COMPONENT = "respawn-operator"
 FIRST_LIST_AGAIN = 1.0
 PARTING = 1.0
 """Seconds that each thread may take to end."""
-
-
-class Hearts(HeartReads, Protocol):
-    """Hearts with connections of their own."""
-
-    async def close(self) -> None:
-        """Give the connections up."""
-        ...
-
-
-class Storage(Library, Protocol):
-    """Ceph behind the ports: a CephSide."""
-
-    @property
-    def images(self) -> Images: ...
-    @property
-    def fence(self) -> FencePort: ...
-    @property
-    def hearts(self) -> HeartReads: ...
-
-    def open_hearts(self) -> Hearts:
-        """Hearts for the event loop that asks; it closes them."""
-        ...
-
-    def learn(self, pool: Pool, key: str) -> None:
-        """A pool, and its client's key."""
-        ...
-
-    def forget(self, name: str) -> None:
-        """That pool is no more."""
-        ...
-
-    async def close(self) -> None:
-        """Give the connections up."""
-        ...
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What a process needs besides the API server; `storage` is made in the loop it is used in."""
-
-    storage: Callable[[], Storage]
-    witness: Callable[[], Witness]
 
 
 class Process:

@@ -8,25 +8,24 @@ from typing import Any
 from respawn.decide import clients
 from respawn.model import actions
 from respawn.model.actions import Outlook, ServerStep
-from respawn.model.conditions import Reason, merged
+from respawn.model.conditions import Reason
 from respawn.model.node import FencePhase, Node
 from respawn.model.placement import Phase, Placement, ProofKind
 from respawn.model.server import (
     ROOT_DISK,
-    Disk,
     DiskStatus,
     Recovery,
     Server,
-    ServerStatus,
-    disk_image,
 )
-from respawn.model.storage import EpochMark, Image
+from respawn.model.storage import EpochMark
 from respawn.model.world import World
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
 from respawn.ports.errors import NotFound, Refused
 from respawn.ports.images import Images
+from respawn.runtime.disks import Disks
 from respawn.runtime.points import Point
+from respawn.runtime.server_record import ServerRecord
 from respawn.runtime.settling import Evidence, Outdated, Settler, pool_of, with_lockers
 from respawn.runtime.store import Store
 
@@ -40,15 +39,17 @@ class ServerExecutor:
     ) -> None:  # fmt: skip
         self._store, self._cluster, self._images = store, cluster, images
         self._settler, self._clock, self._point = settler, clock, point
+        self._record = ServerRecord(store=store, cluster=cluster, clock=clock)
+        disks = Disks(record=self._record, images=images, point=point)
         self._methods: dict[type, Callable[[Any, Server, Outlook, World], Awaitable[None]]] = {
             actions.Protect: self._protect,
-            actions.EnsureDisks: self._ensure_disks,
+            actions.EnsureDisks: disks.ensure,
             actions.Place: self._place,
             actions.Revoke: self._revoke,
             actions.BanClients: self._ban_clients,
             actions.SetFree: self._set_free,
             actions.Delete: self._delete,
-            actions.TrashDisks: self._trash,
+            actions.TrashDisks: disks.trash,
             actions.Unprotect: self._unprotect,
             actions.Report: self._report,
         }
@@ -66,7 +67,7 @@ class ServerExecutor:
         self, step: actions.Place, server: Server, outlook: Outlook, world: World
     ) -> None:
         fresh, node = await asyncio.gather(
-            self._fresh(server, Phase.FREE, Phase.REVOKED), self._cluster.get_node(step.node)
+            self._record.fresh(server, Phase.FREE, Phase.REVOKED), self._cluster.get_node(step.node)
         )
         # The boot that it is placed on must be known here before the placement is: against an older
         # picture of the Node it would look as if its host had rebooted.
@@ -90,7 +91,7 @@ class ServerExecutor:
         )
         recovery = self._placed_again(fresh.status.recovery, target, evidence)
         status = replace(fresh.status, hardware=step.hardware, recovery=recovery)
-        await self._write(fresh, status, outlook, placement)
+        await self._record.write(fresh, status, outlook, placement)
         self._point("Placed")
 
     async def _raise_epoch(self, server: Server, world: World) -> int:
@@ -136,7 +137,7 @@ class ServerExecutor:
         status = server.status
         if step.setback is not None:
             status = replace(status, setback=step.setback)
-        await self._write(server, status, outlook, placement)
+        await self._record.write(server, status, outlook, placement)
         self._point("Revoked")
 
     async def _ban_clients(
@@ -155,7 +156,7 @@ class ServerExecutor:
     async def _set_free(
         self, step: actions.SetFree, server: Server, outlook: Outlook, world: World
     ) -> None:
-        fresh = await self._fresh(server, Phase.REVOKED)
+        fresh = await self._record.fresh(server, Phase.REVOKED)
         evidence = await self._settler.evidence(fresh, world)
         lockers = await self._settler.settle(fresh, evidence, world.pools)
         # safety: proof and R7 were begun after the server was read as Revoked, and the write is on
@@ -168,7 +169,7 @@ class ServerExecutor:
         record = fresh.status.recovery
         if record is not None and record.open:
             record = _proven(record, evidence)
-        await self._write(fresh, replace(fresh.status, recovery=record), outlook, placement)
+        await self._record.write(fresh, replace(fresh.status, recovery=record), outlook, placement)
         self._point("Free")
 
     async def _delete(
@@ -176,22 +177,12 @@ class ServerExecutor:
     ) -> None:
         # safety: S10, only what the user deleted; and a compare-and-set from Free, so that whoever
         # would place it at this moment loses.
-        fresh = await self._fresh(server, Phase.FREE)
+        fresh = await self._record.fresh(server, Phase.FREE)
         if not fresh.deleting or fresh.spec.protected:
             raise Outdated("the server is not to be deleted")
         placement = replace(fresh.placement, phase=Phase.DELETED)
-        await self._write(fresh, fresh.status, outlook, placement)
+        await self._record.write(fresh, fresh.status, outlook, placement)
         self._point("Deleted")
-
-    async def _trash(
-        self, step: actions.TrashDisks, server: Server, outlook: Outlook, world: World
-    ) -> None:
-        # safety: Deleted is terminal, nothing can be placed on these images any more.
-        fresh = await self._fresh(server, Phase.DELETED)
-        for disk in fresh.status.disks:
-            await self._images.trash(pool_of(disk, world.pools), disk.image, fresh.uid)
-            self._point("trash")
-        await self._write(fresh, replace(fresh.status, disks=()), outlook, fresh.placement)
 
     # What surrounds a placement.
 
@@ -206,7 +197,7 @@ class ServerExecutor:
     async def _unprotect(
         self, step: actions.Unprotect, server: Server, outlook: Outlook, world: World
     ) -> None:
-        fresh = await self._fresh(server, Phase.DELETED)
+        fresh = await self._record.fresh(server, Phase.DELETED)
         written = await self._cluster.protect_server(fresh, False)
         self._point("unprotect")
         if written is None:
@@ -214,86 +205,11 @@ class ServerExecutor:
         else:
             self._store.put_server(written)
 
-    async def _ensure_disks(
-        self, step: actions.EnsureDisks, server: Server, outlook: Outlook, world: World
-    ) -> None:
-        fresh = await self._fresh(server, Phase.FREE)
-        fresh = await self._announce_disks(fresh, outlook)
-        known = {d.name: d for d in fresh.status.disks}
-        for disk in fresh.spec.disks:
-            made = known[disk.name]
-            if not made.exists:
-                source, pool = _source(disk.image, world), pool_of(made, world.pools)
-                known[disk.name] = await self._images.ensure_disk(fresh, disk, pool, source)
-            elif made.size < disk.size:
-                known[disk.name] = await self._grow_disk(fresh, disk, made, world)
-        self._point("disks")
-        status = replace(fresh.status, disks=tuple(known.values()))
-        await self._write(fresh, status, outlook, fresh.placement)
-
-    async def _announce_disks(self, server: Server, outlook: Outlook) -> Server:
-        """The intent first: a deletion after a crash must know of every image there may be."""
-        known = {d.name for d in server.status.disks}
-        wanted = tuple(
-            DiskStatus(d.name, d.pool, disk_image(server.uid, d.name), 0)
-            for d in server.spec.disks
-            if d.name not in known
-        )
-        if not wanted:
-            return server
-        status = replace(server.status, disks=(*server.status.disks, *wanted))
-        written = await self._write(server, status, outlook, server.placement)
-        self._point("making")
-        return written
-
-    async def _grow_disk(
-        self, server: Server, disk: Disk, made: DiskStatus, world: World
-    ) -> DiskStatus:
-        """It has its content, so its ServerImage is not asked for; and it is never made anew."""
-        pool = pool_of(made, world.pools)
-        try:
-            await self._images.read_epoch(pool, made.image)
-        except NotFound:
-            # safety: S10. A new, empty disk in its place would hide that the customer's is gone.
-            raise Refused(Reason.DISK_FAILED, f"image {made.image} is gone") from None
-        return await self._images.ensure_disk(server, replace(disk, image=None), pool, None)
-
     async def _report(
         self, step: actions.Report, server: Server, outlook: Outlook, world: World
     ) -> None:
-        await self._write(server, server.status, outlook, server.placement)
+        await self._record.write(server, server.status, outlook, server.placement)
         self._point("status")
-
-    # The one write.
-
-    async def _fresh(self, server: Server, *phases: Phase) -> Server:
-        """The server as of now. Raises Outdated unless it is at the same epoch, in such a phase."""
-        fresh = await self._cluster.get_server(server.namespace, server.name)
-        self._store.put_server(fresh)
-        if fresh.uid != server.uid:
-            self._store.drop_server(server.uid)
-            raise NotFound("another object has its name now")
-        if fresh.placement.epoch != server.placement.epoch or fresh.placement.phase not in phases:
-            raise Outdated(f"the server is {fresh.placement.phase} {fresh.placement.epoch}")
-        return fresh
-
-    async def _write(
-        self, read: Server, status: ServerStatus, outlook: Outlook, placement: Placement
-    ) -> Server:
-        wall = self._clock.now().wall
-        status = replace(
-            status,
-            placement=placement,
-            observed_generation=read.generation,
-            phase=outlook.phase,
-            conditions=merged(status.conditions, outlook.conditions, wall),
-            addresses=status.addresses if outlook.addresses is None else outlook.addresses,
-            recovery=outlook.recovery or status.recovery,
-            setback=None if outlook.clear_setback else status.setback,
-        )
-        written = await self._cluster.write_server(read, status)
-        self._store.put_server(written)
-        return written
 
 
 def _usable(node: Node) -> Node:
@@ -318,13 +234,3 @@ def _proven(record: Recovery, evidence: Evidence) -> Recovery:
     by_fence = proof.kind is ProofKind.FENCED
     fenced = node.fence.fenced if by_fence and node is not None else record.fenced
     return replace(record, proof=str(proof.kind), fenced=fenced)
-
-
-def _source(image: str | None, world: World) -> Image | None:
-    if image is None:
-        return None
-    named = (i for i in world.images.values() if i.name == image and not i.deleting)
-    found = next(named, None)
-    if found is None or not found.ready:
-        raise Outdated(f"there is no ServerImage {image} that is Ready")
-    return found

@@ -77,11 +77,13 @@ def test_a_useless_kubeconfig_is_said_to_be_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     process = pytest.importorskip("respawn.runtime.process")
+    from respawn.runtime.outside import Outside
+
     monkeypatch.setattr(process.steplog, "set_up", lambda level: None)
     given = options.parse(["--kubeconfig", str(tmp_path / "none")], {})
 
     def never() -> None:
         raise AssertionError
 
-    assert process.main(given, process.Outside(never, never)) == 2
+    assert process.main(given, Outside(never, never)) == 2
     assert "no kubeconfig" in caplog.text
