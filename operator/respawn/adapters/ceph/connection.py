@@ -49,17 +49,29 @@ class Connection:
         Raises what `work` does and, for librados and librbd, the ports' errors: Unavailable at the
         deadline.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(deadline):
-                handle = await self.handle()
-                return await loop.run_in_executor(self._threads, self._do, handle, what, work)
+                return await self._begin_work(await self.handle(), what, work)
         except TimeoutError:
             raise TimedOut(f"{what}: no answer within {deadline:g} s") from None
 
+    def _begin_work(
+        self, handle: Handle, what: str, work: Callable[[Handle], T]
+    ) -> asyncio.Future[T]:
+        """A use of the handle from now on: a new way found meanwhile does not end this call's."""
+        handle.acquire()
+        try:
+            job = self._threads.submit(self._do, handle, what, work)
+        except RuntimeError:
+            handle.release()
+            raise
+        # Also when it is cancelled before a thread was free for it.
+        job.add_done_callback(lambda _: handle.release())
+        return asyncio.wrap_future(job)
+
     def _do(self, handle: Handle, what: str, work: Callable[[Handle], T]) -> T:
         try:
-            with handle.used(), errors.translated(what):
+            with errors.translated(what):
                 return work(handle)
         except (Shut, TimedOut):
             handle.retire()
@@ -75,16 +87,16 @@ class Connection:
             # safety: fence, hearts and images must be of one cluster at any moment.
             held.retire()
         if held is None or held.retired:
-            return await asyncio.shield(self._connecting or self._begin(access))
+            return await asyncio.shield(self._connecting or self._connect_anew(access))
         if held.access == access:
             self.trouble = None
         elif self._connecting is None and time.monotonic() >= self._again:
             # What works stays in use until the new way is seen to work: a wrong key must not take
             # the fence away.
-            self._begin(access)
+            self._connect_anew(access)
         return held
 
-    def _begin(self, access: Access) -> asyncio.Task[Handle]:
+    def _connect_anew(self, access: Access) -> asyncio.Task[Handle]:
         task = self._connecting = asyncio.create_task(self._connect(access))
         # whoever waited may be gone by then: nobody else is told that it failed
         task.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -172,6 +172,29 @@ def test_a_new_key_makes_a_new_connection(cluster: Cluster) -> None:
     assert len(cluster.made) == 2
 
 
+def test_a_call_whose_thread_is_not_free_yet_keeps_its_handle(cluster: Cluster) -> None:
+    given = [ACCESS]
+    free = threading.Event()
+
+    async def test(made: Connection) -> None:
+        await made.run("ask", lambda h: None)
+        busy = [asyncio.create_task(made.run("hang", lambda h: free.wait(10))) for _ in range(2)]
+        await asyncio.sleep(0)
+        given.append(Access("respawn", "fsid", ("198.51.100.1:3300",), "new key"))
+        late = asyncio.create_task(made.run("ask", lambda h: h.address))
+        gone = asyncio.create_task(made.run("ask", lambda h: None, deadline=0.01))
+        with pytest.raises(TimedOut):
+            await gone
+        while (await made.handle()).access.key != "new key":
+            await asyncio.sleep(0.01)
+        free.set()
+        assert await late == "198.51.100.201:0/0"
+        await asyncio.gather(*busy)
+        assert await asyncio.to_thread(cluster.made[0].shut_down.wait, 5), "by its last user"
+
+    scenario(test, given)
+
+
 def test_nothing_of_another_cluster_stays_in_use(cluster: Cluster) -> None:
     given = [ACCESS]
 
