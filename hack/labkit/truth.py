@@ -100,13 +100,27 @@ def _pids() -> Iterator[int]:
     return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
 
 
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on (proc(5)). Raises OSError when it is gone."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def lives(pid: int, start_ticks: int) -> bool:
+    """Whether that very process, started so many ticks after boot, is there and no zombie."""
+    try:
+        stat = _stat(pid)
+    except OSError:
+        return False
+    return stat[0] not in ("Z", "X") and int(stat[19]) == start_ticks
+
+
 def _read(pid: int, owners: dict[str, str | None]) -> Qemu | None:
     try:
         argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         if "qemu-system" not in argv[0]:
             return None
         namespace = os.readlink(f"/proc/{pid}/ns/pid")
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        stat = _stat(pid)
     except OSError:
         return None
     if namespace not in owners or stat[0] in ("Z", "X"):

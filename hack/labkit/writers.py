@@ -26,6 +26,9 @@ def writers(lab: Lab) -> dict:
     except LabError as error:
         say(f"hack/lab: who is shut out is not known: {error}")
         seen = None
+    # Ceph was asked after the processes. One that has ended since may have been let in because it
+    # had ended: only who lived before and after that answer lived at its moment.
+    qemus = [qemu for qemu in qemus if truth.lives(qemu.pid, qemu.start_ticks)]
     return {"images": rows(qemus, seen, {} if seen is None else _attribute(lab, qemus, seen))}
 
 
@@ -145,11 +148,7 @@ def remember(path: Path, fresh: dict[str, set[int]]) -> dict[str, list[int]]:
 
 def _lives(key: str) -> bool:
     process, _, start = key.partition(" ")[0].partition("@")
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[19] == start
+    return truth.lives(int(process), int(start))
 
 
 def _memory_key(qemu: truth.Qemu, image: str) -> str:

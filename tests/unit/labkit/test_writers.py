@@ -2,18 +2,21 @@
 
 import json
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("rbd", reason="Debian's python3-rbd")
 pytest.importorskip("libvirt", reason="Debian's python3-libvirt")
 
-from labkit import views
+from labkit import cephview, truth, views
 from labkit.cephview import ImageClients
 from labkit.truth import Qemu
-from labkit.writers import Seen, remember, rows
+from labkit.writers import Seen, remember, rows, writers
 
 IMAGE = "vms/vs-1-root"
 
@@ -48,9 +51,37 @@ def test_two_that_are_active_are_counted_and_a_fenced_one_is_not() -> None:
     assert rows(both, seen, {})[1]["active"] == 1
 
 
+def test_one_that_ended_before_ceph_answered_was_let_in_by_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host saw it end and reported so, and the fence was lifted, all during one look."""
+    stale, current = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+    found = [qemu(p.pid, start_ticks=ticks(p.pid)) for p in (stale, current)]
+
+    def ceph_answers(lab: object, look: object) -> Seen:
+        stale.kill()
+        os.waitid(os.P_PID, stale.pid, os.WEXITED | os.WNOWAIT)  # a zombie until it is waited for
+        return Seen([], {IMAGE: ImageClients()})
+
+    monkeypatch.setattr(truth, "qemus", lambda lab: found)
+    monkeypatch.setattr(cephview, "question", ceph_answers)
+    lab: Any = SimpleNamespace(folder=tmp_path)
+    try:
+        (row,) = writers(lab)["images"]
+        assert [told["pid"] for told in row["qemus"]] == [current.pid]
+        assert row["active"] == 1
+    finally:
+        current.kill()
+        stale.wait()
+        current.wait()
+
+
+def ticks(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
 def own_key(image: str) -> str:
-    stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    return f"{os.getpid()}@{stat[19]} {image}"
+    return f"{os.getpid()}@{ticks(os.getpid())} {image}"
 
 
 def test_what_was_seen_is_kept_while_the_process_lives_whoever_asks_at_once(tmp_path: Path) -> None:
