@@ -1,29 +1,40 @@
-"""Prints the ten slowest tests of a run, and one line that counts them all.
+"""Prints a run's ten slowest tests and files of tests, and one line that counts them all.
 
 `slowest.py FOLDER`, with pytest's JUnit reports in it.
 """
 
 import sys
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
+MOST = 10
+
 
 def main(folder: Path) -> None:
-    cases, outcomes = [], {"passed": 0, "failed": 0, "skipped": 0}
+    cases, files = Counter[str](), Counter[str]()
+    outcomes = {"passed": 0, "failed": 0, "skipped": 0}
     for report in sorted(folder.glob("*.xml")):
         for case in ElementTree.parse(report).iter("testcase"):
-            name = f"{case.get('classname', '')}::{case.get('name', '')}"
-            cases.append((float(case.get("time", 0)), f"{report.stem}: {name}"))
+            file = f"{report.stem}: {case.get('classname', '')}"
+            seconds = float(case.get("time", 0))
+            cases[f"{file}::{case.get('name', '')}"] += seconds
+            files[file] += seconds
             tags = {child.tag for child in case}
             bad = "failed" if tags & {"failure", "error"} else None
             outcomes[bad or ("skipped" if "skipped" in tags else "passed")] += 1
     if not cases:
         return
-    print("\n== the ten slowest")
-    for seconds, name in sorted(cases, reverse=True)[:10]:
-        print(f"{seconds:8.1f} s  {name}")
+    show("the ten slowest", cases)
+    show("the ten slowest files", files)
     counts = f"{outcomes['passed']} passed, {outcomes['failed']} failed"
     print(f"\n{counts}, {outcomes['skipped']} skipped")
+
+
+def show(title: str, took: Counter[str]) -> None:
+    print(f"\n== {title}")
+    for name, seconds in took.most_common(MOST):
+        print(f"{seconds:8.1f} s  {name}")
 
 
 if __name__ == "__main__":
