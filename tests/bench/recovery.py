@@ -1,6 +1,6 @@
 """How long a server is away when its host loses power, and where the time goes.
 
-    .venv/bin/python tests/bench/recovery.py [--rounds 10] [--profile default] [--profile fast]
+    .venv/bin/python tests/bench/recovery.py [--rounds 10] [--profile default|fast]… [--part one|crowd]…
 
 Each round powers the host of one server off and waits for the first record that the guest has
 fsynced elsewhere. The same run cold-starts the same server (Halted -> Always), so that the result
@@ -32,6 +32,7 @@ OUT = ROOT / "docs/bench"
 FENCE_AFTER = {"default": 8.0, "fast": 3.0}
 NAMESPACE, NAME = "bench", "probe"
 SERVER = f"{NAMESPACE}/{NAME}"
+PARTS = ["one", "crowd"]
 PHASES = ("detect", "fence", "place", "create", "boot")
 
 
@@ -112,6 +113,7 @@ def lose_host(lab: LabTool) -> dict[str, float]:
     lab("host", "power-on", host)
     eventually(f"{host} is back", lambda: node_ready(lab, host), 120)
     sample = dict(zip(PHASES, spans, strict=True))
+    sample["last sign to decided"] = (at["decided"] - moment(told["lastSeen"])).total_seconds()
     sample["decided to QEMU"] = (moment(qemu["startedAt"]) - at["decided"]).total_seconds()
     return {"total": (first - begun).total_seconds(), **sample}
 
@@ -122,49 +124,54 @@ def node_ready(lab: LabTool, host: str) -> bool:
     return conditions.get("Ready") == "True"
 
 
-def measure(profile: str, rounds: int) -> dict[str, Any]:
-    """All samples of one profile."""
-    with running(
-        f"bench-{profile}", "--hosts", "4", "--operators", "2", "--profile", profile
-    ) as lab:
+def rounds(lab: LabTool, profile: str, count: int) -> dict[str, Any]:
+    """All samples of one server that loses its host."""
+    lab.kubectl("apply", "-f", "-", stdin=manifest(NAME))
+    eventually("it runs", lambda: ready(lab), 90)
+    wait_boot(lab, datetime.min.replace(tzinfo=UTC))
+    cold, lost = [], []
+    for number in range(1, count + 1):
+        cold.append(cold_start(lab))
+        lost.append(lose_host(lab))
+        print(
+            f"{profile} {number}/{count}: cold start {cold[-1]:.2f} s, "
+            + ", ".join(f"{k} {v:.2f}" for k, v in lost[-1].items()),
+            flush=True,
+        )
+    lab.kubectl("-n", NAMESPACE, "delete", "virtualserver", NAME, "--timeout=60s")
+    limit = FENCE_AFTER[profile] + statistics.median(cold)
+    ratio = statistics.median(s["total"] for s in lost) / limit
+    print(f"{profile}: median ratio to fenceAfter + cold start: {ratio:.3f}", flush=True)
+    return {"cold": cold, "lost": lost, "ratio": ratio}
+
+
+def measure(profile: str, count: int, parts: list[str], file: Path) -> None:
+    """Measure PARTS, each into FILE as soon as it is whole; what else is in FILE stays."""
+    lab_name = f"bench-{profile}"
+    with running(lab_name, "--hosts", "4", "--operators", "2", "--profile", profile) as lab:
         lab.kubectl("create", "namespace", NAMESPACE)
-        lab.kubectl("apply", "-f", "-", stdin=manifest(NAME))
-        eventually("it runs", lambda: ready(lab), 90)
-        wait_boot(lab, datetime.min.replace(tzinfo=UTC))
-        cold, lost = [], []
-        for number in range(1, rounds + 1):
-            cold.append(cold_start(lab))
-            lost.append(lose_host(lab))
-            print(
-                f"{profile} {number}/{rounds}: cold start {cold[-1]:.2f} s, "
-                + ", ".join(f"{k} {v:.2f}" for k, v in lost[-1].items()),
-                flush=True,
-            )
-        lab.kubectl("-n", NAMESPACE, "delete", "virtualserver", NAME, "--timeout=60s")
-        limit = FENCE_AFTER[profile] + statistics.median(cold)
-        ratio = statistics.median(s["total"] for s in lost) / limit
-        print(f"{profile}: median ratio to fenceAfter + cold start: {ratio:.3f}", flush=True)
-        return {
-            "profile": profile,
-            "fenceAfter": FENCE_AFTER[profile],
-            "cold": cold,
-            "lost": lost,
-            "ratio": ratio,
-            "crowd": crowd(lab, manifest, NAMESPACE),
-        }
+        for part in parts:
+            begun = datetime.now(UTC)
+            if part == "one":
+                found = rounds(lab, profile, count)
+            else:
+                found = {"crowd": crowd(lab, manifest, NAMESPACE)}
+            kept = json.loads(file.read_text()) if file.exists() else {"measuredAt": {}}
+            kept |= {"profile": profile, "fenceAfter": FENCE_AFTER[profile], **found}
+            kept["measuredAt"][part] = begun.strftime("%Y-%m-%dT%H:%M:%SZ")
+            file.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--profile", action="append", choices=sorted(FENCE_AFTER))
+    parser.add_argument("--part", action="append", choices=PARTS)
     given = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     for profile in given.profile or sorted(FENCE_AFTER):
         begun = time.monotonic()
-        result = measure(profile, given.rounds)
-        result["measuredAt"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        (OUT / f"recovery-{profile}.json").write_text(json.dumps(result, indent=1) + "\n")
+        measure(profile, given.rounds, given.part or PARTS, OUT / f"recovery-{profile}.json")
         print(f"{profile}: done in {time.monotonic() - begun:.0f} s", flush=True)
     write_report(OUT, ROOT / "docs/benchmarks.md")
     return 0
