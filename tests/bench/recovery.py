@@ -1,6 +1,6 @@
 """How long a server is away when its host loses power, and where the time goes.
 
-    .venv/bin/python tests/bench/recovery.py [--rounds 10] [--profile default|fast]… [--part one|crowd]…
+    .venv/bin/python tests/bench/recovery.py [--rounds 10] [--profile default] [--part one]
 
 Each round powers the host of one server off and waits for the first record that the guest has
 fsynced elsewhere. The same run cold-starts the same server (Halted -> Always), so that the result

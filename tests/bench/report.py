@@ -19,7 +19,7 @@ COLOURS = ("#6b7280", "#dc2626", "#2563eb", "#7c3aed", "#16a34a")
 def write_report(folder: Path, page: Path) -> None:
     """Write PAGE and one plot per profile from FOLDER/recovery-*.json."""
     results = [json.loads(p.read_text()) for p in sorted(folder.glob("recovery-*.json"))]
-    for result in results:
+    for result in (r for r in results if "lost" in r):
         plot(result, folder / f"recovery-{result['profile']}.png")
     parts = [_HEAD, *(section(result, folder.name) for result in results)]
     page.write_text("\n".join(parts))
@@ -48,31 +48,35 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def section(result: dict[str, Any], folder: str) -> str:
-    """One profile in words and tables."""
-    lost, profile = result["lost"], result["profile"]
+    """One profile in words and tables, as far as it was measured."""
+    profile, at = result["profile"], result["measuredAt"]
+    parts = [f"## Profile {profile} (fenceAfter {result['fenceAfter']:g} s)"]
+    if "lost" in result:
+        parts += [_one(result, at["one"]), f"![]({folder}/recovery-{profile}.png)"]
+    if "crowd" in result:
+        parts.append(_crowd(result["crowd"], at["crowd"]))
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def _one(result: dict[str, Any], at: str) -> str:
+    lost = result["lost"]
     limit = result["fenceAfter"] + statistics.median(result["cold"])
     totals = [s["total"] for s in lost]
-    rows = [_row("total", totals), *(_row(p, [s[p] for s in lost]) for p in PHASES)]
-    rows += [
+    rows = [
+        _row("power-off to the first record elsewhere", totals),
+        *(_row(f"of it *{phase}*", [s[phase] for s in lost]) for phase in PHASES),
         _row("last sign of life to `decided`", [s["last sign to decided"] for s in lost]),
         _row("`decided` to QEMU's start", [s["decided to QEMU"] for s in lost]),
     ]
-    return f"""
-## Profile {profile} (fenceAfter {result["fenceAfter"]:g} s), {len(lost)} rounds, {result["measuredAt"]["one"]}
-
-Cold start of the same server in the same run: median {statistics.median(result["cold"]):.2f} s. Ratio of the
-median recovery to fenceAfter + cold start ({limit:.2f} s): **{result["ratio"]:.3f}** (worst round
-{max(totals) / limit:.3f}; target at most 1.25). Targets: last sign of life to `decided` at most
-{result["fenceAfter"] + 0.5:g} s, `decided` to QEMU's start at most 0.5 s.
+    return f"""{len(lost)} rounds ({at}). Cold start of the same server in the same run: median
+{statistics.median(result["cold"]):.2f} s. Ratio of the median recovery to fenceAfter + cold start
+({limit:.2f} s): **{result["ratio"]:.3f}** (worst round {max(totals) / limit:.3f}; target at most 1.25).
+Targets besides: last sign of life to `decided` at most {result["fenceAfter"] + 0.5:g} s, `decided` to QEMU's
+start at most 0.5 s.
 
 | seconds | median | maximum |
 |---|---|---|
-{chr(10).join(rows)}
-
-![]({folder}/recovery-{profile}.png)
-
-{_crowd(result["crowd"], result["measuredAt"]["crowd"])}
-"""
+{chr(10).join(rows)}"""
 
 
 def _row(name: str, values: list[float]) -> str:
