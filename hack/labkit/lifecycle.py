@@ -23,6 +23,11 @@ from labkit.state import ROOT, Folder, HostState, LabState
 from labkit.supervise import Supervisor, init_pid, kill_namespace
 
 NICE_QEMU = """#!/bin/bash
+# A guest is a session of its own, as yet without niceness. libvirtd's session, in which it tries
+# QEMU out, keeps its own: see namespaces.nice.
+if [[ -e /proc/self/autogroup && $(</proc/self/autogroup) == *" nice 0" ]]; then
+  echo 10 > /proc/self/autogroup
+fi
 renice -n 10 -p $$ >/dev/null
 exec -a /usr/bin/qemu-system-x86_64 /usr/bin/qemu-system-x86_64.real "$@"
 """

@@ -130,4 +130,13 @@ def in_network(network: str) -> list[str]:
 
 
 def nice(level: int) -> list[str]:
-    return ["nice", "-n", str(level)]
+    """Prefix that gives a program, the first of its session, that niceness (exec, same pid).
+
+    Where the kernel groups processes by session, niceness only counts within a session, and the
+    session has one of its own (sched(7), "The autogroup feature").
+    """
+    script = (
+        f"[ ! -e /proc/self/autogroup ] || echo {level} > /proc/self/autogroup; "
+        f'exec nice -n {level} "$@"'
+    )
+    return ["sh", "-c", script, "nice"]

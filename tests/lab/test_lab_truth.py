@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +50,32 @@ def test_a_healthy_guest_has_one_writer_and_nothing_to_complain_of(lab: LabTool)
     assert (proof["lost"], proof["foreign"], proof["pauses"]) == ([], [], [])
     ping = lab.json("ping", server.full_name, "--seconds", "2")
     assert ping["sent"] >= 150 and ping["lost"] == 0
+
+
+def test_guests_leave_the_machine_to_the_control_plane(lab: LabTool) -> None:
+    """Niceness counts only among the processes of a session where the kernel groups by session."""
+    server = ByHand(lab, "nice")
+    server.start("host-1")
+    (guest,) = [d["pid"] for d in lab.domains() if d["uid"] == server.uid]
+    assert niceness(guest) == {10}
+    for program in ("kube-apiserver", "etcd", "ceph-osd", "libvirtd"):
+        found = processes(program)
+        assert found and all(niceness(pid) == {-5} for pid in found), program
+
+
+def processes(program: str) -> list[int]:
+    found = []
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it has ended
+            found += [int(comm.parent.name)] if comm.read_text().strip() == program else []
+    return found
+
+
+def niceness(pid: int) -> set[int]:
+    """Its own, and its session's if that has one."""
+    session = Path(f"/proc/{pid}/autogroup")
+    own = os.getpriority(os.PRIO_PROCESS, pid)
+    return {own, int(session.read_text().split()[-1])} if session.exists() else {own}
 
 
 def test_states_are_told_apart_and_a_paused_one_still_counts_as_a_writer(lab: LabTool) -> None:
