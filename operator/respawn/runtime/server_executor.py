@@ -218,6 +218,8 @@ def _usable(node: Node) -> Node:
     """Raises Outdated unless servers may be placed on the node, as just read."""
     if node.fence.phase is not FencePhase.OK or node.registration is None or node.gone:
         raise Outdated(f"{node.name} is {node.fence.phase}, or has no registration")
+    if node.deleting:
+        raise Outdated(f"{node.name} is being deleted")
     return node
 
 

@@ -123,6 +123,13 @@ def test_a_standby_ends_its_own_taints_and_does_nothing_else() -> None:
     assert step(node(fence=fenced(FencePhase.FENCING)), me=standby) is None
 
 
+def test_a_node_that_a_server_is_being_placed_on_keeps_its_object() -> None:
+    host = node(deleting=True, protected_by_us=True)
+    assert isinstance(step(host), actions.UnprotectNode)
+    placing = {"uid-web-1": "host-1"}
+    assert not isinstance(step(host, reserved=placing), actions.UnprotectNode)
+
+
 def test_a_node_with_a_server_keeps_its_object() -> None:
     host, it = node(deleting=True), server(placement=placed())
     w = world(it, nodes=(host, node("host-2")))
