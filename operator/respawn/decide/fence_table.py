@@ -109,9 +109,9 @@ def taint(fence: Fence, me: Owner) -> Fence:
     return replace(fence, tainted=_with(fence, fence.form, me))
 
 
-def untainted(fence: Fence, gone: frozenset[Owner]) -> Fence:
-    """Without the taints of owners whose `rm` is certainly no more."""
-    return replace(fence, tainted=tuple(t for t in fence.tainted if t.owner not in gone))
+def untainted(fence: Fence, gone: frozenset[Taint]) -> Fence:
+    """Without the taints whose `rm` is certainly no more."""
+    return replace(fence, tainted=tuple(t for t in fence.tainted if t not in gone))
 
 
 def entries(fence: Fence) -> frozenset[Entry]:

@@ -141,7 +141,8 @@ def _protect(world: World, node: Node, now: Now) -> Step | None:
         return ProtectNode(node.name, node.fence.generation, "it may be fenced one day")
     # safety: with the object would go addresses, generation and taints of a fence.
     idle = node.fence.phase is FencePhase.OK and not node.fence.tainted
-    idle = idle and not world.here(node.name)
+    # What is being placed there at this moment counts too: without its Node it could not start.
+    idle = idle and not world.here(node.name) and node.name not in world.reserved.values()
     if node.deleting and node.protected_by_us and idle:
         return UnprotectNode(node.name, node.fence.generation, "nothing is placed or fenced there")
     return None

@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from respawn.decide import brake, fence_table, liveness
 from respawn.decide.liveness import State
-from respawn.model.base import Now, Owner
+from respawn.model.base import Now
 from respawn.model.conditions import Reason, known
-from respawn.model.node import FencePhase, Form, Node
+from respawn.model.node import FencePhase, Form, Node, Taint
 from respawn.model.storage import Entry, brief, listed
 from respawn.model.world import World
 
@@ -100,13 +100,14 @@ def clean(node: Node) -> bool:
     return node.host.clean_generation == fence.generation or registered.boot_id != fence.boot_id
 
 
-def settled_taints(world: World, node: Node) -> frozenset[Owner]:
-    """Owners of taints whose `rm` can no longer arrive: mine that returned, my former lives'."""
+def settled_taints(world: World, node: Node) -> frozenset[Taint]:
+    """Taints whose `rm` can no longer arrive: mine that returned, my former lives'."""
     me = world.me
-    returned = (node.name, node.fence.generation) in me.lifts_returned
+    returned = (node.uid, node.fence.generation) in me.lifts_returned
     return frozenset(
-        t.owner
+        t
         for t in node.fence.tainted
-        if (t.owner == me.owner and returned)
+        # safety: that of this fence returned; one of an older fence, in that form, may not have.
+        if (t.owner == me.owner and returned and (node.name, t.form) not in me.removals_lost)
         or (t.owner.name == me.owner.name and t.owner.incarnation != me.owner.incarnation)
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from respawn.model.base import Owner
-from respawn.model.node import Node
+from respawn.model.node import Form, Node
 from respawn.model.policy import Policy
 from respawn.model.server import Server
 from respawn.model.sight import Sight
@@ -24,7 +24,9 @@ class Me:
     ceph_ok_at: float | None = None
     """Begin of the last Ceph write of our own that came back."""
     lifts_returned: frozenset[tuple[str, int]] = frozenset()
-    """(node, generation) whose `rm` of ours has returned."""
+    """(UID of a node, generation) whose `rm` of ours has returned."""
+    removals_lost: frozenset[tuple[str, Form]] = frozenset()
+    """(name of a node, form) in which an `rm` of ours was sent that never returned."""
 
 
 @dataclass(frozen=True, slots=True)

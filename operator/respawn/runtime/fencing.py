@@ -53,6 +53,9 @@ class Fencing:
             heard, token = self._clock.now(), f"its agent wrote {node.resource_version}"
             self._store.saw_lease(node.name, token, heard.mono, heard.wall)
             raise Outdated("its agent has just written")
+        # safety: only its own word condemned it, and it has just taken that back.
+        if step.reason == Reason.STORAGE_LOST and not node.host.storage_failing:
+            raise Outdated("its storage works again")
         return fence_table.begin(node, reason=step.reason, prefer=form)
 
     async def _still_condemned(self, step: actions.BeginFence, node: Node) -> tuple[Node, Form]:

@@ -12,6 +12,7 @@ from respawn.runtime.fence_record import FenceRecord
 from respawn.runtime.points import Point
 from respawn.runtime.settling import Outdated
 from respawn.runtime.store import Store
+from respawn.runtime.warrant import Deposed
 
 
 class Lifting:
@@ -50,8 +51,8 @@ class Lifting:
     async def finish(
         self, step: actions.FinishLift, node: Node, outlook: Outlook, world: World
     ) -> None:
-        me, this = self._store.me.owner, (node.name, step.generation)
         node = await self._record.still(step, FencePhase.LIFTING)
+        me, this = self._store.me.owner, (node.uid, step.generation)
         if node.fence.owner != me:
             raise Outdated(f"the lift is now {node.fence.owner}'s")
         # safety: what returned is never sent again. The write of OK may have been done, or be on
@@ -60,7 +61,7 @@ class Lifting:
             await self._remove(node, outlook)
         lost = this in self._lost_removals
         if not lost:
-            self._store.lift_returned(*this)
+            self._store.lift_returned(node)
         await self._record.read_blocklist()
 
         def move(fresh: Node) -> Fence:
@@ -76,8 +77,11 @@ class Lifting:
             # safety: Lifting and mine, as just read, on a host proven clean; exactly the recorded
             # entries.
             await self._fence.remove(fence_table.entries(node.fence))
+        except Deposed:
+            raise  # it was not sent
         except PortError:
-            self._lost_removals.add((node.name, node.fence.generation))
+            self._lost_removals.add((node.uid, node.fence.generation))
+            self._store.removal_lost(node)
             me = self._store.me.owner
             await self._record.move(node, outlook, lambda n: fence_table.taint(n.fence, me))
             raise

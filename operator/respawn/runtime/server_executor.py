@@ -12,8 +12,6 @@ from respawn.model.conditions import Reason
 from respawn.model.node import FencePhase, Node
 from respawn.model.placement import Phase, Placement, ProofKind
 from respawn.model.server import (
-    ROOT_DISK,
-    DiskStatus,
     Recovery,
     Server,
 )
@@ -26,7 +24,15 @@ from respawn.ports.images import Images
 from respawn.runtime.disks import Disks
 from respawn.runtime.points import Point
 from respawn.runtime.server_record import ServerRecord
-from respawn.runtime.settling import Evidence, Outdated, Settler, pool_of, with_lockers
+from respawn.runtime.settling import (
+    Evidence,
+    Outdated,
+    Settler,
+    check_mark,
+    pool_of,
+    root_of,
+    with_lockers,
+)
 from respawn.runtime.store import Store
 
 
@@ -96,7 +102,7 @@ class ServerExecutor:
 
     async def _raise_epoch(self, server: Server, world: World) -> int:
         """Write the next epoch into the root image; a mere gap in epochs is no reason to hold."""
-        disk = _root(server)
+        disk = root_of(server)
         if disk is None:
             return server.placement.epoch + 1
         pool, image = pool_of(disk, world.pools), disk.image
@@ -104,14 +110,9 @@ class ServerExecutor:
             mark = await self._images.read_epoch(pool, image)
         except NotFound:
             raise Refused(Reason.DISK_FAILED, f"image {image} of its root disk is gone") from None
-        version = int(server.resource_version)
-        if mark is not None and mark.resource_version > version:
-            message = (
-                f"{image} was written under resourceVersion {mark.resource_version}, the API is at "
-                f"{version}: the control plane seems restored from a backup; see the runbook"
-            )
-            raise Refused(Reason.EPOCH_BEHIND_IMAGE, message)
+        check_mark(server, image, mark)
         epoch = max(mark.epoch if mark else 0, server.placement.epoch) + 1
+        version = int(server.resource_version)
         await self._images.write_epoch(pool, image, EpochMark(epoch, version))
         self._point("epoch")
         return epoch
@@ -144,12 +145,13 @@ class ServerExecutor:
         self, step: actions.BanClients, server: Server, outlook: Outlook, world: World
     ) -> None:
         """While the fence is still being made. What opens later is listed again before Placed."""
-        node = world.nodes.get(server.placement.node or "")
+        fresh = await self._record.fresh(server, Phase.REVOKED)
+        node = world.nodes.get(fresh.placement.node or "")
         host = clients.host_addresses(node)
-        found = await self._settler.list_clients(server, world.pools, host, frozenset())
+        found = await self._settler.list_clients(fresh, world.pools, host, frozenset())
         ban = clients.joined(part for _, part in found).ban
         if ban:
-            await self._settler.still_revoked(server)
+            await self._settler.still_revoked(fresh)
             await self._settler.ban(ban, for_good=False)
         self._store.nonced[server.uid] = step.epoch
 
@@ -216,13 +218,9 @@ def _usable(node: Node) -> Node:
     """Raises Outdated unless servers may be placed on the node, as just read."""
     if node.fence.phase is not FencePhase.OK or node.registration is None or node.gone:
         raise Outdated(f"{node.name} is {node.fence.phase}, or has no registration")
+    if node.deleting:
+        raise Outdated(f"{node.name} is being deleted")
     return node
-
-
-def _root(server: Server) -> DiskStatus | None:
-    """The disk that carries the epoch: the one named root, as the API asks for."""
-    made = [d for d in server.status.disks if d.exists]
-    return next((d for d in made if d.name == ROOT_DISK), made[0] if made else None)
 
 
 def _proven(record: Recovery, evidence: Evidence) -> Recovery:

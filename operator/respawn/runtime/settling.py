@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from respawn.decide import clients, liveness, proof
@@ -9,8 +10,8 @@ from respawn.decide.clients import Settling
 from respawn.model.conditions import Reason
 from respawn.model.node import Node
 from respawn.model.placement import Locker, Phase, Proof, ProofKind
-from respawn.model.server import DiskStatus, Server
-from respawn.model.storage import Entry, ImageClients, Pool, brief
+from respawn.model.server import ROOT_DISK, DiskStatus, Server
+from respawn.model.storage import Entry, EpochMark, ImageClients, Pool, brief
 from respawn.model.world import World
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
@@ -112,12 +113,28 @@ class Settler:
         self, server: Server, pools: Mapping[str, Pool], host: Collection[str],
         listing: Collection[Entry],
     ) -> tuple[tuple[DiskStatus, Settling], ...]:  # fmt: skip
-        """Who has its images open, sorted by what may be done about them."""
-        own = await self._fence.own_addresses()
+        """Who has its images open, sorted by what may be done about them.
+
+        `server` as just read. Raises Refused (EpochBehindImage), Unavailable.
+        """
+        # safety: S5. A restored control plane knows neither the epoch nor the boot that run now:
+        # what looks like the rest of an old placement may be the server itself.
         disks = server.status.disks
-        lists = await asyncio.gather(*(self._clients(d, pools) for d in disks))
+        lists, own, _ = await asyncio.gather(
+            asyncio.gather(*(self._clients(d, pools) for d in disks)),
+            self._fence.own_addresses(),
+            self._check_epoch(server, pools),
+        )
         parts = (clients.settle(c, host=host, own=own, listing=listing) for c in lists)
         return tuple(zip(disks, parts, strict=True))
+
+    async def _check_epoch(self, server: Server, pools: Mapping[str, Pool]) -> None:
+        disk = root_of(server)
+        if disk is None:
+            return
+        with suppress(NotFound):
+            mark = await self._images.read_epoch(pool_of(disk, pools), disk.image)
+            check_mark(server, disk.image, mark)
 
     async def _clients(self, disk: DiskStatus, pools: Mapping[str, Pool]) -> ImageClients:
         try:
@@ -168,6 +185,23 @@ def pool_of(disk: DiskStatus, pools: Mapping[str, Pool]) -> Pool:
     if pool is None:
         raise Refused(Reason.UNKNOWN_POOL, f"there is no StoragePool {disk.pool}; create it again")
     return pool
+
+
+def root_of(server: Server) -> DiskStatus | None:
+    """The disk that carries the epoch: the one named root, as the API asks for."""
+    made = [d for d in server.status.disks if d.exists]
+    return next((d for d in made if d.name == ROOT_DISK), made[0] if made else None)
+
+
+def check_mark(server: Server, image: str, mark: EpochMark | None) -> None:
+    """Raises Refused (EpochBehindImage): the image knows of a later time than the API."""
+    version = int(server.resource_version)
+    if mark is not None and mark.resource_version > version:
+        message = (
+            f"{image} was written under resourceVersion {mark.resource_version}, the API is at "
+            f"{version}: the control plane seems restored from a backup; see the runbook"
+        )
+        raise Refused(Reason.EPOCH_BEHIND_IMAGE, message)
 
 
 def with_lockers(found: Proof | None, lockers: tuple[Locker, ...]) -> Proof | None:

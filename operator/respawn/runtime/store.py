@@ -244,10 +244,17 @@ class Store:
         """A Ceph write of ours, begun at `at`, came back."""
         self._me = replace(self._me, ceph_ok_at=_later(self._me.ceph_ok_at, at))
 
-    def lift_returned(self, node: str, generation: int) -> None:
-        """Our `rm` of that fence has returned."""
-        returned = self._me.lifts_returned | {(node, generation)}
+    def lift_returned(self, node: Node) -> None:
+        """Our `rm` of its fence has returned."""
+        # By UID: a Node that is made anew begins at generation 1 again.
+        returned = self._me.lifts_returned | {(node.uid, node.fence.generation)}
         self._me = replace(self._me, lifts_returned=returned)
+
+    def removal_lost(self, node: Node) -> None:
+        """Our `rm` of its fence did not return: it may arrive at any time of this life."""
+        if node.fence.form is not None:
+            lost = self._me.removals_lost | {(node.name, node.fence.form)}
+            self._me = replace(self._me, removals_lost=lost)
 
     def troubled(self, key: Key, trouble: Trouble | None) -> None:
         """Why its last step was refused; None: it went well."""

@@ -307,6 +307,29 @@ async def host_without_storage_is_fenced_late(lab: Lab) -> None:
 
 
 @story()
+async def storage_is_back_while_the_intent_is_on_its_way(lab: Lab) -> None:
+    """Its agent takes back what alone had condemned the host; the intent meets a Conflict."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    (operator,) = lab.operators
+    writes: list[Gate] = []
+
+    def hold_the_intent(step: str) -> None:
+        if step == "Fencing" and not writes:
+            writes.append(hold_calls(lab, operator.name, "write_fence"))
+
+    operator.on_step = hold_the_intent
+    lab.cut("host-1", "storage")
+    await lab.until(lambda: bool(writes), 90, "condemned")
+    await lab.rest(0.5)
+    lab.heal("host-1", "storage")
+    await lab.until(lambda: not lab.node("host-1").host.storage_failing, 3, "it says so")
+    writes[0].open()
+    await lab.rest(10)
+    assert lab.node("host-1").fence.generation == 0 and epochs(lab, uid) == [1]
+    await recovers_elsewhere(lab, uid)
+
+
+@story()
 async def server_without_recovery_waits_for_its_host(lab: Lab) -> None:
     """recovery None: it is not started elsewhere, and starts when its host is back."""
     (uid,) = await running(lab, "web-1", recovery=RecoveryMode.NONE)

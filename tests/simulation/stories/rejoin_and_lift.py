@@ -204,6 +204,30 @@ async def lost_removal_whose_taint_is_lost_too(lab: Lab) -> None:
     await fenced_again_after(lab, removal)
 
 
+@story(operators=2)
+async def lost_removal_and_a_later_one_that_returned(lab: Lab) -> None:
+    """`rm` of fence 1 timed out; that of fence 2, in the other form, returned: 1 may yet arrive."""
+    first, _ = lab.operators
+    await lab.begin()
+    await lead(lab, first)
+    removal = hold_calls(lab, first.name, "remove")
+    sent = asyncio.Event()
+    first.on_step = lambda step: sent.set() if step == "OK" else None
+    await fence_host_1(lab)
+    lab.heal("host-1")
+    await sent.wait()
+    await lab.rest(1)
+    del lab.net.holds[(first.name, "remove")]
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 30, "lifted")
+    await lab.rest(3)
+    await fence_host_1(lab)
+    lab.heal("host-1")
+    await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 30, "lifted again")
+    await lab.rest(3)
+    first.freeze()
+    await fenced_again_after(lab, removal)
+
+
 @story()
 async def clean_while_a_hook_is_being_answered(lab: Lab) -> None:
     """The hook has read Placed, its reply is slow; meanwhile the host is fenced and looks clean."""

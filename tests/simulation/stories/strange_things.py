@@ -83,6 +83,26 @@ async def restored_control_plane_starts_nothing(lab: Lab) -> None:
 
 
 @story()
+async def restored_control_plane_takes_no_disk_away(lab: Lab) -> None:
+    """The backup is older than a reboot of its host: what runs there now keeps its disk."""
+    (uid,) = await running(lab, "web-1")
+    home, backup = lab.where(uid) or "", lab.get(uid).status
+    lab.cordon(*(name for name in lab.hosts if name != home))
+    lab.power_off(home)
+    lab.power_on(home)
+    await lab.until(lambda: lab.runs(uid) and epochs(lab, uid) == [1, 2], 90, "a new boot has it")
+    image = lab.ceph.images[f"vs-{uid}-root"]
+    assert image.mark is not None
+    image.mark = replace(image.mark, resource_version=10**9)
+    before = set(lab.ceph.entries)
+    lab.api.apply_server(replace(lab.get(uid), status=backup))
+    await lab.until(lambda: reason(lab, uid) == Reason.EPOCH_BEHIND_IMAGE, 10)
+    await lab.rest(60)
+    assert set(lab.ceph.entries) == before, "the client of what runs was shut out"
+    assert lab.where(uid) == home, "ended without an order"
+
+
+@story()
 async def foreign_client_holds_the_start(lab: Lab) -> None:
     """Somebody else has the disk open: it waits with a reason, and starts when they are gone."""
     (uid,) = await running(lab, "web-1")

@@ -91,8 +91,27 @@ def test_the_step(host: Node, seen: Sight | None, expected: type | None) -> None
 
 def test_my_own_taint_ends_once_my_removal_returned() -> None:
     host = node(fence=Fence(generation=1, tainted=(Taint(Form.IP, ME),)))
-    me = Me(ME, True, T0 + 5, T0, T0, lifts_returned=frozenset({("host-1", 1)}))
+    me = Me(ME, True, T0 + 5, T0, T0, lifts_returned=frozenset({("uid-host-1", 1)}))
     assert isinstance(step(host, me=me), actions.Untaint)
+
+
+def test_a_removal_that_returned_speaks_for_no_earlier_one_that_was_lost() -> None:
+    """Fence 1's `rm`, in one form, timed out; fence 2's, in the other, returned."""
+    taints = (Taint(Form.IP, ME), Taint(Form.RANGE, ME))
+    host = node(fence=Fence(generation=2, tainted=taints))
+    me = Me(
+        ME, True, T0 + 5, T0, T0,
+        lifts_returned=frozenset({("uid-host-1", 2)}),
+        removals_lost=frozenset({("host-1", Form.IP)}),
+    )  # fmt: skip
+    assert grounds.settled_taints(world(nodes=(host,), me=me), host) == {Taint(Form.RANGE, ME)}
+
+
+def test_a_node_made_anew_has_no_removals_behind_it() -> None:
+    """Its generations begin at 1 again, as those of the object that had its name before."""
+    host = node(uid="uid-anew", fence=Fence(generation=1, tainted=(Taint(Form.IP, ME),)))
+    me = Me(ME, True, T0 + 5, T0, T0, lifts_returned=frozenset({("uid-host-1", 1)}))
+    assert not grounds.settled_taints(world(nodes=(host,), me=me), host)
 
 
 def test_a_standby_ends_its_own_taints_and_does_nothing_else() -> None:
@@ -102,6 +121,13 @@ def test_a_standby_ends_its_own_taints_and_does_nothing_else() -> None:
     )
     assert step(node(), DEAD, me=standby) is None
     assert step(node(fence=fenced(FencePhase.FENCING)), me=standby) is None
+
+
+def test_a_node_that_a_server_is_being_placed_on_keeps_its_object() -> None:
+    host = node(deleting=True, protected_by_us=True)
+    assert isinstance(step(host), actions.UnprotectNode)
+    placing = {"uid-web-1": "host-1"}
+    assert not isinstance(step(host, reserved=placing), actions.UnprotectNode)
 
 
 def test_a_node_with_a_server_keeps_its_object() -> None:

@@ -13,9 +13,12 @@ from respawn.model.actions import Outlook
 from respawn.model.node import Fence, FencePhase, Node
 from respawn.model.storage import Entry
 from respawn.ports.errors import PortError, Refused, Unavailable
+from respawn.runtime.fence_record import FenceRecord
+from respawn.runtime.lifting import Lifting
 from respawn.runtime.node_executor import NodeExecutor
 from respawn.runtime.settling import Outdated
 from respawn.runtime.store import Store
+from respawn.runtime.warrant import Deposed
 
 APPLY = actions.ApplyFence("host-1", 1, "the fence was begun")
 RESTORE = actions.RestoreFence("host-1", 1, "entries are gone")
@@ -97,3 +100,23 @@ def test_nothing_is_fenced_while_ceph_s_own_addresses_are_unknown() -> None:
 def test_an_address_of_ceph_itself_is_never_fenced() -> None:
     with pytest.raises(Refused, match=r"198\.51\.100\.11"):
         run(APPLY, FENCING, FENCING, protected=frozenset({"198.51.100.11"}))
+
+
+def test_a_removal_that_was_never_sent_taints_nothing() -> None:
+    """Leadership ended right before it: nothing of it can arrive."""
+    lifting = node(fence=fenced(FencePhase.LIFTING, owner=ME))
+
+    class NoWarrant(Ceph):
+        async def remove(self, entries: frozenset[Entry]) -> None:
+            raise Deposed("this process leads no more")
+
+    api, store = Api(lifting), Store(ME)
+    clock: Any = SimpleNamespace(now=lambda: SimpleNamespace(mono=0.0, wall=None))
+    record = FenceRecord(store=store, cluster=api, fence=NoWarrant(), clock=clock)  # type: ignore[arg-type]
+    lifts = Lifting(
+        record=record, store=store, cluster=api, fence=NoWarrant(), point=lambda name: None
+    )  # type: ignore[arg-type]
+    finish = actions.FinishLift("host-1", 1, "the lift was begun")
+    with pytest.raises(Deposed):
+        asyncio.run(lifts.finish(finish, lifting, Outlook(), world(nodes=(lifting,))))
+    assert api.live.fence == lifting.fence and not store.me.removals_lost
