@@ -145,13 +145,16 @@ class ServerExecutor:
         self, step: actions.BanClients, server: Server, outlook: Outlook, world: World
     ) -> None:
         """While the fence is still being made. What opens later is listed again before Placed."""
-        fresh = await self._record.fresh(server, Phase.REVOKED)
-        node = world.nodes.get(fresh.placement.node or "")
-        host = clients.host_addresses(node)
-        found = await self._settler.list_clients(fresh, world.pools, host, frozenset())
+        host = clients.host_addresses(world.nodes.get(server.placement.node or ""))
+        try:
+            found = await self._settler.list_clients(server, world.pools, host, frozenset())
+        except Refused:
+            # The epoch in the image may be newer than what is known here, though not than the API.
+            fresh = await self._record.fresh(server, Phase.REVOKED)
+            found = await self._settler.list_clients(fresh, world.pools, host, frozenset())
         ban = clients.joined(part for _, part in found).ban
         if ban:
-            await self._settler.still_revoked(fresh)
+            await self._settler.still_revoked(server)
             await self._settler.ban(ban, for_good=False)
         self._store.nonced[server.uid] = step.epoch
 
