@@ -88,6 +88,7 @@ class LibvirtHypervisor:
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._under_way: dict[tuple[str, str, int], asyncio.Future[Any]] = {}
         self._ending: set[tuple[str, int]] = set()
+        """Ended by us, and libvirt's word of it is yet to come: it may follow what a look shows."""
         self._told_by_host: set[tuple[str, int]] = set()
         self._over_for_good: set[tuple[str, int]] = set()
         """Admitted in this boot, and gone since: a scan need not ask for all there ever was."""
@@ -177,6 +178,7 @@ class LibvirtHypervisor:
     async def create(self, order: DomainOrder) -> Incarnation:
         """Create and start it. libvirt asks the hook meanwhile."""
         uid, epoch = order.server.uid, order.server.placement.epoch
+        self._ending.discard((uid, epoch))
         try:
             xml = domain_xml(order, self._settings)
         except ValueError as error:
@@ -228,8 +230,9 @@ class LibvirtHypervisor:
         try:
             await self._end_process(this)
             await self._until_forgotten(*this)
-        finally:
+        except BaseException:
             self._ending.discard(this)
+            raise
         self._paused_by_us.drop(*this)
 
     async def _end_process(self, this: tuple[str, int]) -> None:
@@ -367,6 +370,8 @@ class LibvirtHypervisor:
             self._addresses.forget(event.uid)
         if reason is not None and this not in self._ending:
             self._on_exit(Exit(event.uid, event.epoch, reason))
+        if event.event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+            self._ending.discard(this)
         self._changed.pop(event.uid, asyncio.Event()).set()
         self._on_change(event.uid)
 
