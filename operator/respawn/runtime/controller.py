@@ -5,6 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from respawn.decide import decide, grounds, hearsay, liveness
 from respawn.decide.hearsay import Silence
@@ -66,6 +67,7 @@ class Controller:
         self._last_run: dict[Key, float] = {}
         self._fates: dict[str, Fate] = {}
         self._doubts: dict[Key, Doubt] = {}
+        self._turn, self._turns = count(), dict[Key, int]()
         store.changed = self.changed
 
     def changed(self, key: Key) -> None:
@@ -94,6 +96,7 @@ class Controller:
         while True:
             key, lane = await self._queue.get(urgent=urgent)
             lanes.urgent.set(lane)
+            lanes.turn.set(self._turns.setdefault(key, next(self._turn)))
             try:
                 await self._run(key, lane)
             except Exception:  # noqa: BLE001 one odd object must not stop the others
@@ -116,6 +119,7 @@ class Controller:
         for other in decision.awaits:
             self._awaited_by[other].add(key)
         if decision.step is None:
+            self._turns.pop(key, None)
             self._queue.succeeded(key)
             if decision.next_check is not None:
                 # Never at once: a key that has nothing to do must not keep a worker busy.
@@ -182,7 +186,7 @@ class Controller:
                 # To say what the trouble is does not end it.
                 self._store.troubled(key, None)
             self._queue.succeeded(key)
-            self._queue.add(key, urgent=urgent)
+            self._queue.go_on(key, urgent=urgent)
         finally:
             self._store.reserved.pop(key.id, None)
 

@@ -1,11 +1,15 @@
 """How many requests to the API are under way at a time: a slow API is not made slower by us.
 
-Failover and routine have slots of their own, so neither waits for the other; within a lane requests
-are served in the order in which they came. Waiting for a slot is no part of a request's deadline.
+Failover and routine have slots of their own, so neither waits for the other. Within a lane whoever
+began first is served first: of twenty servers that lose their host together, the first is started
+while the last still waits, and none later than if all had gone step by step side by side. Waiting
+for a slot is no part of a request's deadline.
 """
 
 import asyncio
+import heapq
 from contextvars import ContextVar
+from itertools import count
 
 from respawn.model.conditions import Condition
 from respawn.model.node import Fence, Node
@@ -13,11 +17,48 @@ from respawn.model.server import Server, ServerStatus
 from respawn.model.storage import Image
 from respawn.ports.cluster import Cluster
 
-FAILOVER, ROUTINE = 16, 8
-"""Requests under way at a time in each lane."""
+FAILOVER, ROUTINE = 6, 8
+"""Requests under way at a time in each lane. At 10 ms each six are 600 in a second, which is more
+than one process decides about."""
 
 urgent: ContextVar[bool] = ContextVar("urgent", default=False)
 """Whether the work under way is a failover; set by the worker, inherited by what it spawns."""
+
+turn: ContextVar[int] = ContextVar("turn", default=0)
+"""When the work under way was begun, as a number that grows; set and inherited likewise."""
+
+
+class Slots:
+    """A bound on what is under way at a time; who has the earliest turn goes first."""
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = count()
+
+    async def __aenter__(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (turn.get(), next(self._arrivals), given))
+        try:
+            await given
+        except asyncio.CancelledError:
+            if not given.cancelled():  # given in the very moment of the cancellation
+                self._release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        while self._waiting:
+            given = heapq.heappop(self._waiting)[2]
+            if not given.done():
+                given.set_result(None)
+                return
+        self._free += 1
 
 
 class LanedCluster:
@@ -25,10 +66,10 @@ class LanedCluster:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._lanes = {True: asyncio.Semaphore(FAILOVER), False: asyncio.Semaphore(ROUTINE)}
+        self._lanes = {True: Slots(FAILOVER), False: Slots(ROUTINE)}
         self.event = cluster.event
 
-    def _slot(self) -> asyncio.Semaphore:
+    def _slot(self) -> Slots:
         return self._lanes[urgent.get()]
 
     async def get_server(self, namespace: str, name: str) -> Server:

@@ -42,6 +42,7 @@ class KeyedQueue(Generic[K]):
         self._lanes: dict[bool, deque[K]] = {True: deque(), False: deque()}
         self._dirty: dict[K, bool] = {}
         self._busy: set[K] = set()
+        self._going_on: set[K] = set()
         self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[K, int] = {}
         self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}
@@ -54,6 +55,11 @@ class KeyedQueue(Generic[K]):
         self._dirty[key] = urgent
         if key not in self._busy:
             self._enqueue(key, urgent)
+
+    def go_on(self, key: K, *, urgent: bool = False) -> None:
+        """`add` for a key at work that got a step further: those not begun yet do not overtake."""
+        self._going_on.add(key)
+        self.add(key, urgent=urgent)
 
     def add_at(self, key: K, when: float, *, urgent: bool = False) -> None:
         """Run it at that monotonic moment, or earlier if an earlier one was asked for."""
@@ -113,8 +119,10 @@ class KeyedQueue(Generic[K]):
     def done(self, key: K) -> None:
         """It is no longer at work; if it was added meanwhile, it runs again."""
         self._busy.discard(key)
+        goes_on = key in self._going_on
+        self._going_on.discard(key)
         if key in self._dirty:
-            self._enqueue(key, self._dirty[key])
+            self._enqueue(key, self._dirty[key], first=goes_on)
 
     def forget(self, key: K) -> None:
         """It is gone: no timer, no failures."""
@@ -151,8 +159,9 @@ class KeyedQueue(Generic[K]):
         if planned is not None:
             planned[1].cancel()
 
-    def _enqueue(self, key: K, urgent: bool) -> None:
-        self._lanes[urgent].append(key)
+    def _enqueue(self, key: K, urgent: bool, *, first: bool = False) -> None:
+        keys = self._lanes[urgent]
+        (keys.appendleft if first else keys.append)(key)
         # Whoever may serve this lane: a failover worker first, for an urgent key.
         for lane in (True, False) if urgent else (False,):
             while self._waiting[lane]:

@@ -80,3 +80,46 @@ def test_a_request_that_is_given_up_frees_its_slot() -> None:
         await asyncio.gather(*first[1:], *last)
 
     run(main())
+
+
+def test_whoever_began_first_is_served_first() -> None:
+    async def at(number: int, work: Awaitable[Any]) -> None:
+        lanes.turn.set(number)
+        await in_lane(True, work)
+
+    async def main() -> None:
+        api = SlowApi()
+        cluster = LanedCluster(api)  # type: ignore[arg-type]
+        tasks = start(cluster, True, FAILOVER)
+        await asyncio.sleep(1)
+        for number in (7, 3, 9, 3):
+            tasks.append(asyncio.create_task(at(number, cluster.get_server("a", f"turn-{number}"))))
+        await asyncio.sleep(1)
+        api.go_on.set()
+        await asyncio.gather(*tasks)
+        assert api.begun[FAILOVER:] == ["turn-3", "turn-3", "turn-7", "turn-9"]
+
+    run(main())
+
+
+def test_a_slot_given_to_one_who_is_cancelled_at_that_moment_goes_on() -> None:
+    async def main() -> None:
+        slots = lanes.Slots(1)
+        passed: list[str] = []
+
+        async def enter(name: str) -> None:
+            async with slots:
+                passed.append(name)
+
+        await slots.__aenter__()
+        first, second = (asyncio.create_task(enter(name)) for name in ("first", "second"))
+        await asyncio.sleep(1)
+        await slots.__aexit__()
+        first.cancel()
+        await asyncio.sleep(1)
+        assert first.cancelled() and second.done()
+        assert passed == ["second"]
+        async with asyncio.timeout(1):
+            await enter("another")
+
+    run(main())

@@ -220,3 +220,19 @@ async def test_workers_that_never_wait_let_the_loop_come_round() -> None:
     assert max(gaps) <= SLICE + 0.001 + 1e-6
     for worker in workers:
         worker.cancel()
+
+
+@virtual
+async def test_a_key_that_gets_on_is_not_overtaken_by_those_not_yet_begun() -> None:
+    q = queue()
+    for key in ("a", "b", "c"):
+        q.add(key, urgent=True)
+    await q.get()
+    q.go_on("a", urgent=True)
+    q.done("a")
+    assert await q.get() == ("a", True)
+    q.add("a", urgent=True)
+    q.done("a")
+    assert [await q.get() for _ in range(3)] == [("b", True), ("c", True), ("a", True)], (
+        "once more is not further"
+    )
