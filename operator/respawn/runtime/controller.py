@@ -67,7 +67,7 @@ class Controller:
         self._last_run: dict[Key, float] = {}
         self._fates: dict[str, Fate] = {}
         self._doubts: dict[Key, Doubt] = {}
-        self._turn, self._turns = count(), dict[Key, int]()
+        self._turn, self._turns = count(1), dict[Key, int]()
         store.changed = self.changed
 
     def changed(self, key: Key) -> None:
@@ -96,7 +96,7 @@ class Controller:
         while True:
             key, lane = await self._queue.get(urgent=urgent)
             lanes.urgent.set(lane)
-            lanes.turn.set(self._turns.setdefault(key, next(self._turn)))
+            lanes.turn.set(self._turn_of(key))
             try:
                 await self._run(key, lane)
             except Exception:  # noqa: BLE001 one odd object must not stop the others
@@ -104,6 +104,12 @@ class Controller:
                 self._queue.retry(key)
             finally:
                 self._queue.done(key)
+
+    def _turn_of(self, key: Key) -> int:
+        """Servers by when they began; nodes before them all, for servers wait for their fence."""
+        if key.kind is Kind.NODE:
+            return 0
+        return self._turns.setdefault(key, next(self._turn))
 
     async def _run(self, key: Key, urgent: bool) -> None:
         if not await self._is_certain(key, urgent):

@@ -2,8 +2,7 @@
 
 Failover and routine have slots of their own, so neither waits for the other. Within a lane whoever
 began first is served first: of twenty servers that lose their host together, the first is started
-while the last still waits, and none later than if all had gone step by step side by side. Waiting
-for a slot is no part of a request's deadline.
+while the last still waits. Waiting for a slot is no part of a request's deadline.
 """
 
 import asyncio

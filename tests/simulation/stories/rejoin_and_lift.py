@@ -8,6 +8,7 @@ import asyncio
 
 from tests.simulation.lab import Lab
 from tests.simulation.net import Gate, Process
+from tests.simulation.operators import SimOperator
 from tests.simulation.stories.handles import (
     blocklisted_by_hand,
     fence_host_1,
@@ -182,10 +183,8 @@ async def removal_whose_outcome_is_written_late(lab: Lab) -> None:
     await fenced_again_after(lab, gates[0])
 
 
-@story(operators=2)
-async def lost_removal_whose_taint_is_lost_too(lab: Lab) -> None:
-    """`rm` timed out, and so did the write of the taint; the second `rm` returned."""
-    first, _ = lab.operators
+async def lose_removal(lab: Lab, first: SimOperator) -> Gate:
+    """It leads, fences host-1 and is to let it in: its first `rm` waits at the gate, lost to it."""
     await lab.begin()
     await lead(lab, first)
     removal = hold_calls(lab, first.name, "remove")
@@ -196,6 +195,14 @@ async def lost_removal_whose_taint_is_lost_too(lab: Lab) -> None:
     await sent.wait()
     await lab.rest(1)
     del lab.net.holds[(first.name, "remove")]
+    return removal
+
+
+@story(operators=2)
+async def lost_removal_whose_taint_is_lost_too(lab: Lab) -> None:
+    """`rm` timed out, and so did the write of the taint; the second `rm` returned."""
+    first, _ = lab.operators
+    removal = await lose_removal(lab, first)
     hold_calls(lab, first.name, "write_fence")
     await lab.rest(5.5)
     del lab.net.holds[(first.name, "write_fence")]
@@ -208,16 +215,7 @@ async def lost_removal_whose_taint_is_lost_too(lab: Lab) -> None:
 async def lost_removal_and_a_later_one_that_returned(lab: Lab) -> None:
     """`rm` of fence 1 timed out; that of fence 2, in the other form, returned: 1 may yet arrive."""
     first, _ = lab.operators
-    await lab.begin()
-    await lead(lab, first)
-    removal = hold_calls(lab, first.name, "remove")
-    sent = asyncio.Event()
-    first.on_step = lambda step: sent.set() if step == "OK" else None
-    await fence_host_1(lab)
-    lab.heal("host-1")
-    await sent.wait()
-    await lab.rest(1)
-    del lab.net.holds[(first.name, "remove")]
+    removal = await lose_removal(lab, first)
     await lab.until(lambda: lab.fence("host-1") is FencePhase.OK, 30, "lifted")
     await lab.rest(3)
     await fence_host_1(lab)

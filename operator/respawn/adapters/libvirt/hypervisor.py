@@ -231,6 +231,7 @@ class LibvirtHypervisor:
             await self._end_process(this)
             await self._until_forgotten(*this)
         except BaseException:
+            # Also when given up: whether, and of what, it ends later is news again.
             self._ending.discard(this)
             raise
         self._paused_by_us.drop(*this)
