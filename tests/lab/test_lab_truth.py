@@ -16,6 +16,8 @@ from labkit.lab import Lab
 
 pytestmark = pytest.mark.lab
 HOSTS = ("host-1", "host-2")
+KEPT = "kept"
+"""The server that outlives a test."""
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,15 @@ def lab() -> Iterator[LabTool]:
         for host in HOSTS:
             allow_ceph(tool, host)
         yield tool
+
+
+@pytest.fixture(autouse=True)
+def the_machine_is_left_to_the_next(lab: LabTool) -> Iterator[None]:
+    """The guests of a test end with it: emulated, each takes a good part of a processor."""
+    yield
+    for domain in lab.domains():
+        if domain["name"] not in (None, KEPT):
+            lab("guest", "kill", f"{domain['namespace']}/{domain['name']}")
 
 
 def writes(lab: LabTool, server: ByHand, more_than: int = 0) -> int:
@@ -295,7 +306,7 @@ def kept(lab: LabTool) -> ByHand:
     """A server that runs on host-2 and writes."""
     lab("host", "power-on", "host-2")  # a test before may have left it off, and its secret with it
     allow_ceph(lab, "host-2")
-    server = ByHand(lab, "kept")
+    server = ByHand(lab, KEPT)
     server.start("host-2")
     writes(lab, server, 20)
     return server

@@ -15,6 +15,7 @@ from respawn.ports.clock import Clock
 from respawn.ports.errors import Unavailable
 from respawn.ports.fence import FencePort
 from respawn.ports.images import Images
+from respawn.runtime.together import Together
 
 
 class Deposed(Unavailable):
@@ -39,9 +40,13 @@ class WarrantedFence:
 
     def __init__(self, fence: FencePort, warrant: Warrant) -> None:
         self._fence, self._warrant = fence, warrant
-        self.listing = fence.listing
+        self._listings: Together[None, frozenset[Entry]] = Together(lambda _: fence.listing())
         self.own_addresses = fence.own_addresses
         self.infrastructure = fence.infrastructure
+
+    async def listing(self) -> frozenset[Entry]:
+        """See FencePort.listing; only a look."""
+        return await self._listings(None)
 
     async def add(self, entries: Collection[Entry]) -> None:
         """See FencePort.add; raises Deposed as well."""

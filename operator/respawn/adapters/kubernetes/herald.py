@@ -12,6 +12,10 @@ log = logging.getLogger(__name__)
 MOST = 1000
 """Events that may wait; when the API server is away for long, the oldest are forgotten."""
 
+PAUSE = 3.0
+"""How long to pause after each event, in times of what it took: a server with much to do, as when
+it writes placements of a whole host, is given a quarter of the events that it could take."""
+
 
 class Herald:
     """Takes events at any time, and tells them as long as `run` runs."""
@@ -28,11 +32,12 @@ class Herald:
 
     async def run(self) -> None:
         """Tell what there is to tell, until cancelled."""
+        time = asyncio.get_running_loop().time
         while True:
             await self._something.wait()
             self._something.clear()
             while self._waiting:
-                told = self._waiting.popleft()
+                told, begun = self._waiting.popleft(), time()
                 await self._teller.tell(
                     told.about,
                     reason=told.reason,
@@ -41,3 +46,4 @@ class Herald:
                     key=told.key,
                     order=told.order,
                 )
+                await asyncio.sleep(PAUSE * (time() - begun))
