@@ -128,6 +128,7 @@ class Reason(StrEnum):
     REACHABLE = "Reachable"
     UNREACHABLE = "Unreachable"
     CUT_OFF_BUT_ALIVE = "CutOffButAlive"
+    CONFIRMED_BUT_ALIVE = "ConfirmedButAlive"
     UNRESPONSIVE = "Unresponsive"
     UNRESPONSIVE_BUT_RUNNING = "UnresponsiveButRunning"
     DEAD = "Dead"

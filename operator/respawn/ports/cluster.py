@@ -16,7 +16,10 @@ from respawn.model.storage import Image
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A coordination Lease. `token` is all that changes with a renewal, as one opaque text."""
+    """A coordination Lease. `token` is all that changes with a renewal, as one text.
+
+    The holder of a host's is `NODE/BOOT`, and in the token as well.
+    """
 
     name: str
     holder: str = ""

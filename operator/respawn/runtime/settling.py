@@ -20,6 +20,7 @@ from respawn.ports.fence import FencePort
 from respawn.ports.heart import HeartReads
 from respawn.ports.images import Images
 from respawn.runtime.points import Point
+from respawn.runtime.vitals import Vitals
 
 
 class Outdated(Exception):
@@ -40,9 +41,9 @@ class Settler:
 
     def __init__(
         self, *, cluster: Cluster, images: Images, fence: FencePort, heart: HeartReads,
-        clock: Clock, point: Point,
+        vitals: Vitals, clock: Clock, point: Point,
     ) -> None:  # fmt: skip
-        self._cluster, self._images, self._fence = cluster, images, fence
+        self._cluster, self._images, self._fence, self._vitals = cluster, images, fence, vitals
         self._heart, self._clock, self._point = heart, clock, point
 
     async def evidence(self, server: Server, world: World) -> Evidence:
@@ -57,7 +58,8 @@ class Settler:
             raise Outdated(f"the server is {p.phase}")
         # safety: R1. These reads begin after the server was read as Revoked.
         node, listing = await asyncio.gather(self._node(p.node), self._fence.listing())
-        found = proof.by_host(server, node, self._clock.now().wall)
+        disputed = node is not None and await self._vitals.disputed(node, p.boot_id)
+        found = proof.by_host(server, node, self._clock.now().wall, disputed=disputed)
         if found is not None and found.kind is ProofKind.FENCED:
             # safety: the fence is what Ceph says now, not what was written once.
             found = found if node and proof.fence_stands(node.fence, listing) else None

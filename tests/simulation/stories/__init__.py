@@ -19,6 +19,9 @@ from tests.simulation.stories import (
     one_life as one_life,
 )
 from tests.simulation.stories import (
+    persons_word as persons_word,
+)
+from tests.simulation.stories import (
     rejoin_and_lift as rejoin_and_lift,
 )
 from tests.simulation.stories import (

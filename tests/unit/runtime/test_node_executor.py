@@ -56,7 +56,7 @@ class Api:
 def run(step: actions.NodeStep, known: Node, live: Node, **more: Any) -> tuple[Ceph, Api]:
     """What came of `step`, decided on `known`. Raises what the executor raises."""
     ceph, api = Ceph(), Api(live)
-    ports: dict[str, Any] = dict.fromkeys(("leases", "images", "witness", "spawn"))
+    ports: dict[str, Any] = dict.fromkeys(("leases", "images", "witness", "vitals", "spawn"))
     clock = SimpleNamespace(now=lambda: SimpleNamespace(mono=0.0, wall=None))
     executor = NodeExecutor(
         store=Store(ME), cluster=api, fence=ceph, clock=clock, point=lambda name: None, **ports
@@ -114,7 +114,12 @@ def test_a_removal_that_was_never_sent_taints_nothing() -> None:
     clock: Any = SimpleNamespace(now=lambda: SimpleNamespace(mono=0.0, wall=None))
     record = FenceRecord(store=store, cluster=api, fence=NoWarrant(), clock=clock)  # type: ignore[arg-type]
     lifts = Lifting(
-        record=record, store=store, cluster=api, fence=NoWarrant(), point=lambda name: None
+        record=record,
+        store=store,
+        cluster=api,
+        fence=NoWarrant(),
+        vitals=None,
+        point=lambda name: None,
     )  # type: ignore[arg-type]
     finish = actions.FinishLift("host-1", 1, "the lift was begun")
     with pytest.raises(Deposed):
