@@ -85,6 +85,7 @@ class Reason(StrEnum):
     WAITING_FOR_OWN_HOST = "WaitingForOwnHost"
     STARTING_ELSEWHERE_BUSY = "HostsBusyStarting"
     FOREIGN_CLIENT = "ForeignClient"
+    BANNED_BRIEFLY = "BannedBriefly"
     EPOCH_BEHIND_IMAGE = "EpochBehindImage"
     PLACED = "Placed"
     NOT_PLACED = "NotPlaced"
