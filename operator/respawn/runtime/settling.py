@@ -193,7 +193,7 @@ def check_mark(server: Server, image: str, mark: EpochMark | None) -> None:
     if mark is not None and mark.resource_version > version:
         message = (
             f"{image} was written under resourceVersion {mark.resource_version}, the API is at "
-            f"{version}: the control plane seems restored from a backup; see the runbook"
+            f"{version}: the control plane seems restored from a backup; see docs/restore.md"
         )
         raise Refused(Reason.EPOCH_BEHIND_IMAGE, message)
 

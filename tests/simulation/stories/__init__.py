@@ -25,6 +25,9 @@ from tests.simulation.stories import (
     rejoin_and_lift as rejoin_and_lift,
 )
 from tests.simulation.stories import (
+    restored_api as restored_api,
+)
+from tests.simulation.stories import (
     start_and_proof as start_and_proof,
 )
 from tests.simulation.stories import (
