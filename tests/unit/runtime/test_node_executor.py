@@ -10,7 +10,7 @@ from tests.unit.decide.builders import ME, fenced, node, world
 
 from respawn.model import actions
 from respawn.model.actions import Outlook
-from respawn.model.node import Fence, FencePhase, Node
+from respawn.model.node import Fence, FencePhase, Form, Node
 from respawn.model.storage import Entry
 from respawn.ports.errors import PortError, Refused, Unavailable
 from respawn.runtime.fence_record import FenceRecord
@@ -56,6 +56,7 @@ class Api:
 def run(step: actions.NodeStep, known: Node, live: Node, **more: Any) -> tuple[Ceph, Api]:
     """What came of `step`, decided on `known`. Raises what the executor raises."""
     ceph, api = Ceph(), Api(live)
+    ceph.entries = frozenset(more.pop("listed", ()))
     ports: dict[str, Any] = dict.fromkeys(("leases", "images", "witness", "vitals", "spawn"))
     clock = SimpleNamespace(now=lambda: SimpleNamespace(mono=0.0, wall=None))
     executor = NodeExecutor(
@@ -79,6 +80,18 @@ def test_a_fence_is_applied_and_read_back() -> None:
     ceph, api = run(APPLY, FENCING, FENCING)
     assert [e.address for e in ceph.entries] == ["198.51.100.11"]
     assert api.live.fence.phase is FencePhase.FENCED
+
+
+def test_a_form_that_is_given_up_leaves_no_entry_behind() -> None:
+    """A person's entry for one of two addresses is too new for the picture."""
+    two = fenced(FencePhase.FENCING, addresses=("198.51.100.11", "198.51.100.99"), form=Form.IP)
+    theirs = Entry("198.51.100.99", Form.IP, brief=True)
+    ceph, api = run(APPLY, node(fence=two), node(fence=two), blocklist=frozenset(), listed={theirs})
+    assert ceph.sent == [] and api.live.fence.form is Form.RANGE
+    ceph, api = run(APPLY, api.live, api.live, listed={theirs})
+    assert api.live.fence.phase is FencePhase.FENCED
+    assert {e.address for e in ceph.entries if e.form is Form.RANGE} == set(two.addresses)
+    assert {e for e in ceph.entries if e.form is Form.IP} == {theirs}
 
 
 @pytest.mark.parametrize(

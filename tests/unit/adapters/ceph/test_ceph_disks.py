@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("rados", reason="Debian's python3-rados")
 pytest.importorskip("rbd", reason="Debian's python3-rbd")
 
-from respawn.adapters.ceph import disks, marks  # noqa: E402
-from respawn.ports.errors import Conflict, NotFound  # noqa: E402
+from respawn.adapters.ceph import disks, marks
+from respawn.ports.errors import Conflict, NotFound
 
 
 class Pool:
