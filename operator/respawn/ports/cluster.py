@@ -76,6 +76,13 @@ class Cluster(ServerReads, Protocol):
         """The same for a node."""
         ...
 
+    async def occupied(self, node: str) -> bool:
+        """Whether any server is, as of now, placed there, or revoked and not proven ended.
+
+        Raises Unavailable.
+        """
+        ...
+
     async def event(self, about: Server | Node, reason: str, message: str, warning: bool) -> None:
         """Tell people once: the event's name is derived from its content. Never raises."""
         ...

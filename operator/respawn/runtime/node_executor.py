@@ -115,6 +115,10 @@ class NodeExecutor:
     async def _unprotect(
         self, step: actions.UnprotectNode, node: Node, outlook: Outlook, world: World
     ) -> None:
+        # safety: whoever is placed there could neither start nor be proven ended without its Node;
+        # the picture may not show yet what another leader has placed.
+        if await self._cluster.occupied(node.name):
+            raise Outdated("servers are placed there")
         await self._protection(node, False)
 
     async def _protection(self, node: Node, on: bool) -> None:

@@ -13,6 +13,9 @@ from tests.simulation.stories import (
     losing_a_host as losing_a_host,
 )
 from tests.simulation.stories import (
+    node_objects as node_objects,
+)
+from tests.simulation.stories import (
     nothing_happens as nothing_happens,
 )
 from tests.simulation.stories import (

@@ -194,20 +194,6 @@ async def a_clients_brief_ban_is_waited_for(lab: Lab) -> None:
 
 
 @story()
-async def node_object_stays_while_it_matters(lab: Lab) -> None:
-    """Deleted while fenced, the Node stays until the fence is lifted and nothing is there."""
-    (uid,) = await running(lab, "web-1")
-    lost = lab.where(uid) or ""
-    lab.power_off(lost)
-    await lab.until(lambda: lab.fence(lost) is FencePhase.FENCED, 15)
-    lab.api.apply_node(replace(lab.node(lost), deleting=True))
-    await lab.rest(20)
-    assert lost in lab.api.nodes
-    lab.power_on(lost)
-    await lab.until(lambda: lost not in lab.api.nodes, 20, "gone once it is unfenced")
-
-
-@story()
 async def a_dead_host_is_removed(lab: Lab) -> None:
     """It never comes back: a person confirms that its last boot has ended, and the Node may go."""
     (uid,) = await running(lab, "web-1")

@@ -42,8 +42,15 @@ class Ceph:
 class Api:
     """One Node, as it is by now."""
 
-    def __init__(self, live: Node) -> None:
-        self.live = live
+    def __init__(self, live: Node, *, occupied: bool = False) -> None:
+        self.live, self.full = live, occupied
+        self.gone = False
+
+    async def occupied(self, name: str) -> bool:
+        return self.full
+
+    async def protect_node(self, read: Node, on: bool) -> None:
+        self.gone = not on
 
     async def get_node(self, name: str) -> Node:
         return self.live
@@ -55,7 +62,7 @@ class Api:
 
 def run(step: actions.NodeStep, known: Node, live: Node, **more: Any) -> tuple[Ceph, Api]:
     """What came of `step`, decided on `known`. Raises what the executor raises."""
-    ceph, api = Ceph(), Api(live)
+    ceph, api = Ceph(), Api(live, occupied=more.pop("occupied", False))
     ceph.entries = frozenset(more.pop("listed", ()))
     ports: dict[str, Any] = dict.fromkeys(("leases", "images", "witness", "vitals", "spawn"))
     clock = SimpleNamespace(now=lambda: SimpleNamespace(mono=0.0, wall=None))
@@ -113,6 +120,16 @@ def test_nothing_is_fenced_while_ceph_s_own_addresses_are_unknown() -> None:
 def test_an_address_of_ceph_itself_is_never_fenced() -> None:
     with pytest.raises(Refused, match=r"198\.51\.100\.11"):
         run(APPLY, FENCING, FENCING, protected=frozenset({"198.51.100.11"}))
+
+
+def test_a_node_goes_only_when_the_api_knows_of_nobody_on_it() -> None:
+    """The picture shows none; what another leader has placed may not be in it yet."""
+    unprotect = actions.UnprotectNode("host-1", 0, "nothing is placed or fenced there")
+    deleted = node(deleting=True)
+    _, api = run(unprotect, deleted, deleted)
+    assert api.gone
+    with pytest.raises(Outdated, match="placed there"):
+        run(unprotect, deleted, deleted, occupied=True)
 
 
 def test_a_removal_that_was_never_sent_taints_nothing() -> None:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from respawn.adapters.kubernetes import errors
 from respawn.adapters.kubernetes.client import Client
+from respawn.adapters.kubernetes.cluster import KubernetesCluster
 from respawn.adapters.kubernetes.config import Endpoint
 from respawn.adapters.kubernetes.resources import LEASES, NODES, VIRTUAL_SERVERS
 from respawn.adapters.kubernetes.revisions import EXIT_CODE, Revisions
@@ -359,3 +360,18 @@ def test_a_process_of_a_time_that_never_was_ends() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.returncode == EXIT_CODE and "restored from a backup" in run.stderr
+
+
+@pytest.mark.parametrize("items", [[], [{}]])
+def test_who_is_on_a_host_is_asked_of_the_api(items: list[Any]) -> None:
+    seen: list[web.Request] = []
+
+    async def scenario() -> bool:
+        page = {"items": items, "metadata": {"resourceVersion": "5"}}
+        async with served(answering(200, page, seen)) as client:
+            nobody: Any = None
+            return await KubernetesCluster(client, nobody, nobody).occupied("host-1")
+
+    assert asyncio.run(scenario()) is bool(items)
+    assert seen[0].query["fieldSelector"] == "status.node=host-1"
+    assert "resourceVersion" not in seen[0].query
