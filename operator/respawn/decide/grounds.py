@@ -58,12 +58,14 @@ def doom(world: World, node: Node, now: Now) -> Reason | None:
         return known(node.fence.reason, Reason.HOST_FENCED)
     # A verdict alone revokes nothing: the last look before the intent may find the host alive, and
     # its agent ends without grace what is revoked.
-    if liveness.verdict(world, node, now).state is State.REBOOTED:
-        return Reason.HOST_REBOOTED
+    rebooted = liveness.verdict(world, node, now).state is State.REBOOTED
+    return Reason.HOST_REBOOTED if rebooted else None
+
+
+def over(world: World, node: Node, now: Now) -> bool:
+    """Whether a person's word that the boot which is registered has ended is believed."""
     registered = node.registration
-    if registered is not None and confirmed(world, node, registered.boot_id, now):
-        return Reason.HOST_LOST
-    return None
+    return registered is not None and confirmed(world, node, registered.boot_id, now)
 
 
 def confirmed(world: World, node: Node, boot_id: str | None, now: Now) -> bool:

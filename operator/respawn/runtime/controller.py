@@ -50,6 +50,8 @@ class Fate:
 
     doom: Reason | None = None
     silence: Silence | None = None
+    over: bool = False
+    """A person's word about its boot is believed."""
 
 
 class Controller:
@@ -141,11 +143,13 @@ class Controller:
         node = world.nodes.get(key.id)
         fate = Fate()
         if node is not None and world.me.leader:
-            fate = Fate(grounds.doom(world, node, now), hearsay.of(world, node, now))
+            doom, silence = grounds.doom(world, node, now), hearsay.of(world, node, now)
+            fate = Fate(doom, silence, grounds.over(world, node, now))
         before = self._fates.get(key.id, Fate())
         if fate != before:
             self._fates[key.id] = fate
             urgent = fate.doom is not None and fate.doom != before.doom
+            urgent = urgent or (fate.over and not before.over)
             for server in world.here(key.id):
                 self._queue.add(Key(Kind.SERVER, server.uid), urgent=urgent)
 
