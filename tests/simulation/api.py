@@ -243,6 +243,10 @@ class ApiPort:
     async def protect_node(self, read: Node, on: bool) -> Node | None:
         return await self._call("protect_node", lambda: self._api.protect_node(read, on))
 
+    async def occupied(self, node: str) -> bool:
+        servers = self._api.servers
+        return await self._call("occupied", lambda: any(s.here == node for s in servers.values()))
+
     async def event(self, about: Any, reason: str, message: str, warning: bool) -> None:
         return None
 

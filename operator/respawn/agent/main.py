@@ -17,6 +17,7 @@ from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.config import ConfigError as KubeconfigError
 from respawn.adapters.kubernetes.config import load as load_kubeconfig
 from respawn.adapters.kubernetes.host_cluster import KubernetesHostCluster
+from respawn.adapters.kubernetes.revisions import Revisions
 from respawn.adapters.libvirt import accelerator as accelerators
 from respawn.adapters.libvirt.ceph_access import write_conf
 from respawn.adapters.libvirt.domain_xml import DomainSettings
@@ -153,7 +154,7 @@ async def run(config: AgentConfig) -> None:
     endpoint = load_kubeconfig(config.kubeconfig)
     wanted = None if config.accelerator == "auto" else config.accelerator
     accelerator = await accelerators.choose(EMULATOR, wanted)
-    async with Client(endpoint, manager="respawn-agent") as client:
+    async with Client(endpoint, manager="respawn-agent", revisions=Revisions()) as client:
         await Process(config, client, accelerator).run(stop)
 
 

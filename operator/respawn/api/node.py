@@ -75,8 +75,9 @@ class Fencing(Model):
         default_factory=list,
         description="Boot IDs (status.fence.bootID, or a server's placement) of which a person "
         "confirms that they have ended: the machine was switched off, or is destroyed. Counts as "
-        "proof for their servers and lifts their fence. It cannot be taken back: never name a boot "
-        "that may still run.",
+        "proof for their servers and lifts their fence, once the boot gives no sign of life (Lease "
+        "or heart) for fenceAfter. What has followed from it cannot be taken back: never name a "
+        "boot that may still run.",
     )
 
 

@@ -105,7 +105,7 @@ def _blocklisted(world: World, node: Node, now: Now) -> Step | None:
 
 
 def _lift(world: World, node: Node, now: Now) -> Step | None:
-    if node.fence.phase is not FencePhase.FENCED or not grounds.clean(node):
+    if node.fence.phase is not FencePhase.FENCED or not grounds.looks_clean(world, node, now):
         return None
     if grounds.waits_with_lift(node, world.blocklist or frozenset()) is not None:
         return None  # it would be fenced again for that

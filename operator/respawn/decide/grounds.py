@@ -62,12 +62,44 @@ def doom(world: World, node: Node, now: Now) -> Reason | None:
     return Reason.HOST_REBOOTED if rebooted else None
 
 
+def over(world: World, node: Node, now: Now) -> bool:
+    """Whether a person's word that the boot which is registered has ended is believed."""
+    registered = node.registration
+    return registered is not None and confirmed(world, node, registered.boot_id, now)
+
+
+def confirmed(world: World, node: Node, boot_id: str | None, now: Now) -> bool:
+    """Whether a person said that this boot has ended, and nothing speaks against it."""
+    named = boot_id is not None and boot_id in node.spec.ended_boots
+    return named and not disputed(world, node, boot_id, now)
+
+
+def disputed(world: World, node: Node, boot_id: str | None, now: Now) -> bool:
+    """Whether a person said that this boot has ended, and it was seen to live since."""
+    # safety: a word can be wrong, an advance that was seen cannot: what beats has not ended.
+    named = boot_id is not None and boot_id in node.spec.ended_boots
+    return named and liveness.lives_until(world, node, boot_id or "", now) is not None
+
+
+def dispute(node: Node, boot_id: str | None) -> str:
+    """The sentence for it."""
+    return (
+        f"spec.fencing.endedBoots of {node.name} says that boot {boot_id} has ended, but it gives "
+        "signs of life: power the machine off, or take the boot ID out again"
+    )
+
+
 def banned_in(node: Node, listing: Collection[Entry]) -> Form | None:
     """The form in which one of the host's addresses is in the blocklist, if any."""
     for form in Form:
         if any(listed(listing, Entry(address, form)) for address in node.storage_addresses):
             return form
     return None
+
+
+def looks_clean(world: World, node: Node, now: Now) -> bool:
+    """The same, in this picture."""
+    return clean(node, disputed=disputed(world, node, node.fence.boot_id, now))
 
 
 def waits_with_lift(node: Node, listing: Collection[Entry]) -> str | None:
@@ -88,10 +120,13 @@ def banned_briefly(node: Node, listing: Collection[Entry]) -> bool:
     return any(brief(listing, Entry(a, form)) for a in node.fence.addresses for form in others)
 
 
-def clean(node: Node) -> bool:
-    """S4: whether no instance of before the fence can be left on the host."""
+def clean(node: Node, *, disputed: bool) -> bool:
+    """S4: whether no instance of before the fence can be left on the host.
+
+    `disputed`: the boot that is fenced was seen alive, so no person's word about it is believed.
+    """
     # safety: a person's word for exactly the boot that is fenced: what ran in it is gone.
-    if node.fence.boot_id in node.spec.ended_boots:
+    if node.fence.boot_id in node.spec.ended_boots and not disputed:
         return True
     fence, registered = node.fence, node.registration
     # safety: the report is bound to this generation; another boot counts only of that machine.

@@ -56,7 +56,7 @@ def _placed(case: Case) -> Decision:
     if node is None:
         message = f"there is no Node {server.placement.node}; create it again"
         return case.do(None, situations.here(case, "Unknown", Reason.NOT_REGISTERED, message))
-    lost = grounds.doom(case.world, node, case.now) or _rebooted(server, node)
+    lost = grounds.doom(case.world, node, case.now) or _rebooted(case, node)
     if lost is not None:
         return _revoke(case, node, lost)
     if case.wish is not Wish.RUN:
@@ -67,9 +67,9 @@ def _placed(case: Case) -> Decision:
     return _watch(case, node, report)
 
 
-def _rebooted(server: Server, node: Node) -> Reason | None:
-    registered, boot = node.registration, server.placement.boot_id
-    if boot in node.spec.ended_boots:
+def _rebooted(case: Case, node: Node) -> Reason | None:
+    registered, boot = node.registration, case.server.placement.boot_id
+    if grounds.confirmed(case.world, node, boot, case.now):
         return Reason.HOST_LOST
     if registered is None or registered.boot_id == boot:
         return None
@@ -129,7 +129,7 @@ def _revoked(case: Case) -> Decision:
     server, node = case.server, case.node
     s = situations.revoked(case, server.placement.node or "")
     if not _provable(case):
-        return _await_proof(case, s)
+        return _await_proof(case, _disputed(case, s))
     if case.wish is Wish.RUN and case.disks.ready:
         return starting.place(case, s)
     free = set_free(case, "its end is proven")
@@ -138,11 +138,21 @@ def _revoked(case: Case) -> Decision:
     )
 
 
+def _disputed(case: Case, s: Situation) -> Situation:
+    """A person's word is there, and not believed: that is what it waits for."""
+    node, boot = case.node, case.server.placement.boot_id
+    if node is None or not grounds.disputed(case.world, node, boot, case.now):
+        return s
+    return replace(s, reason=Reason.CONFIRMED_BUT_ALIVE, message=grounds.dispute(node, boot))
+
+
 def _provable(case: Case) -> bool:
-    if proof.by_host(case.server, case.node) is not None:
-        return True
     if case.node is None:
         return False
+    boot = case.server.placement.boot_id
+    disputed = grounds.disputed(case.world, case.node, boot, case.now)
+    if proof.by_host(case.server, case.node, disputed=disputed) is not None:
+        return True
     state = liveness.verdict(case.world, case.node, case.now).state
     return state is liveness.State.REBOOTED
 

@@ -98,6 +98,28 @@ def sign(pulse: Pulse, limit: float, now: float, readable: float) -> Sign:
     return Sign.STALE if silence >= limit else Sign.FRESH
 
 
+def lives_until(world: World, node: Node, boot_id: str, now: Now) -> float | None:
+    """Until when (monotonic) exactly that boot counts as alive, if no further sign of it comes.
+
+    None: it was silent for `fenceAfter` up to the last read, or nothing of it was ever read: who
+    believes in silence reads afresh before.
+    """
+    sight = world.sights.get(node.name, Sight())
+    limit = timings_for(world, node).fence_after
+    beats = sight.beat is not None and sight.beat.boot_id == boot_id
+    renews = f"/{boot_id}" in sight.lease.token
+    pulses = [p for p, its in ((sight.lease, renews), (sight.heart, beats)) if its]
+    ends = [
+        p.changed_at + limit
+        for p in pulses
+        if p.changed_at is not None and (silent_for(p) or 0.0) < limit
+    ]
+    if not ends:
+        return None
+    # One that is over was not confirmed: it could not be read since.
+    return max(ends) if max(ends) > now.mono else now.mono + ASK_AGAIN
+
+
 def silent_for(pulse: Pulse) -> float | None:
     """Seconds for which it is *certain* that nothing changed: up to the last read, not to now."""
     if pulse.changed_at is None or pulse.read_at is None:
@@ -107,8 +129,11 @@ def silent_for(pulse: Pulse) -> float | None:
 
 def verdict(world: World, node: Node, now: Now) -> Verdict:
     """What to think of `node`."""
-    if node.registration is None or (node.gone and node.fence.phase is FencePhase.OK):
+    if node.registration is None:
         return Verdict(State.UNREGISTERED)
+    if node.gone and node.fence.phase is FencePhase.OK:
+        until = lives_until(world, node, node.registration.boot_id, now)
+        return Verdict(State.UNREGISTERED, next_check=until)
     sight = world.sights.get(node.name, Sight())
     timings = timings_for(world, node)
     signs = _signs(node, sight, timings, now.mono)

@@ -35,7 +35,7 @@ def outlook(world: World, node: Node, now: Now) -> Outlook:
         _storage(world, node, now),
         _hypervisor(world, node),
         _fencing_ready(world, node),
-        _fenced(world, node),
+        _fenced(world, node, now),
         _schedulable(world, node, now),
     ]
     rows.append(_ready(world, node, now, rows))
@@ -89,7 +89,7 @@ def _fencing_ready(world: World, node: Node) -> Row:
     return Type.FENCING_READY, "False", blocked[0], blocked[1]
 
 
-def _fenced(world: World, node: Node) -> Row:
+def _fenced(world: World, node: Node, now: Now) -> Row:
     phase = node.fence.phase
     if phase is FencePhase.OK:
         return Type.FENCED, "False", Reason.NOT_FENCED, ""
@@ -101,20 +101,22 @@ def _fenced(world: World, node: Node) -> Row:
             return Type.FENCED, "False", Reason.FENCE_GONE, message
     fenced = phase is FencePhase.FENCED
     waits_for = grounds.waits_with_lift(node, listing)
-    if fenced and grounds.clean(node) and waits_for is not None:
+    if fenced and grounds.looks_clean(world, node, now) and waits_for is not None:
         return Type.FENCED, "True", str(phase), f"it is clean; waits until {waits_for}"
     ends = {
         FencePhase.FENCING: "its addresses are being blocklisted",
-        FencePhase.FENCED: _ends(node),
+        FencePhase.FENCED: _ends(world, node, now),
         FencePhase.LIFTING: "its entries are being removed",
     }
     true: Status = "True" if fenced else "False"
     return Type.FENCED, true, str(phase), ends[phase]
 
 
-def _ends(node: Node) -> str:
+def _ends(world: World, node: Node, now: Now) -> str:
     """What ends a fence that stands."""
     fence, registered = node.fence, node.registration
+    if grounds.disputed(world, node, fence.boot_id, now):
+        return grounds.dispute(node, fence.boot_id)
     by_hand = f"put its boot ID, {fence.boot_id}, into spec.fencing.endedBoots"
     if registered is not None and registered.machine_id != fence.machine_id:
         return (
@@ -187,6 +189,9 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
 
 def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
     state = liveness.verdict(world, node, now).state
+    registered = node.registration
+    if registered is not None and grounds.disputed(world, node, registered.boot_id, now):
+        return Reason.CONFIRMED_BUT_ALIVE, grounds.dispute(node, registered.boot_id)
     if node.gone:
         message = "its last boot is confirmed to have ended; start its agent, or delete the Node"
         return Reason.NOT_REGISTERED, message

@@ -15,9 +15,12 @@ from respawn.model.sight import Beat
 from respawn.model.storage import Entry
 
 
-def by_host(server: Server, node: Node | None, at: datetime | None = None) -> Proof | None:
+def by_host(
+    server: Server, node: Node | None, at: datetime | None = None, *, disputed: bool = False
+) -> Proof | None:
     """A proof from the host's own status; `node` is the one the server was placed on.
 
+    `disputed`: its boot was seen alive, so that no person's word about it is believed.
     A fence found here proves nothing until the blocklist was read again: see `fence_stands`.
     """
     p = server.placement
@@ -30,7 +33,7 @@ def by_host(server: Server, node: Node | None, at: datetime | None = None) -> Pr
         registered = node.registration
         return Proof(ProofKind.NEW_BOOT, at, boot_id=registered.boot_id if registered else None)
     # safety: of a boot that is over nothing can come back, whatever its machine does later.
-    if p.boot_id is not None and p.boot_id in node.spec.ended_boots:
+    if p.boot_id is not None and p.boot_id in node.spec.ended_boots and not disputed:
         return Proof(ProofKind.CONFIRMED, at, boot_id=p.boot_id)
     # safety: the fence of another machine, that has its name now, does not shut out the one that it
     # was placed on.

@@ -16,7 +16,10 @@ from respawn.model.storage import Image
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A coordination Lease. `token` is all that changes with a renewal, as one opaque text."""
+    """A coordination Lease. `token` is all that changes with a renewal, as one text.
+
+    The holder of a host's is `NODE/BOOT`, and in the token as well.
+    """
 
     name: str
     holder: str = ""
@@ -71,6 +74,13 @@ class Cluster(ServerReads, Protocol):
 
     async def protect_node(self, read: Node, on: bool) -> Node | None:
         """The same for a node."""
+        ...
+
+    async def occupied(self, node: str) -> bool:
+        """Whether any server is, as of now, placed there, or revoked and not proven ended.
+
+        Raises Unavailable.
+        """
         ...
 
     async def event(self, about: Server | Node, reason: str, message: str, warning: bool) -> None:

@@ -50,6 +50,8 @@ class Fate:
 
     doom: Reason | None = None
     silence: Silence | None = None
+    over: bool = False
+    """A person's word about its boot is believed."""
 
 
 class Controller:
@@ -141,11 +143,13 @@ class Controller:
         node = world.nodes.get(key.id)
         fate = Fate()
         if node is not None and world.me.leader:
-            fate = Fate(grounds.doom(world, node, now), hearsay.of(world, node, now))
+            doom, silence = grounds.doom(world, node, now), hearsay.of(world, node, now)
+            fate = Fate(doom, silence, grounds.over(world, node, now))
         before = self._fates.get(key.id, Fate())
         if fate != before:
             self._fates[key.id] = fate
             urgent = fate.doom is not None and fate.doom != before.doom
+            urgent = urgent or (fate.over and not before.over)
             for server in world.here(key.id):
                 self._queue.add(Key(Kind.SERVER, server.uid), urgent=urgent)
 
@@ -194,7 +198,8 @@ class Controller:
             self._queue.succeeded(key)
             self._queue.go_on(key, urgent=urgent)
         finally:
-            self._store.reserved.pop(key.id, None)
+            if key not in self._doubts:
+                self._store.reserved.pop(key.id, None)
 
     def _refuse(self, key: Key, refused: Refused) -> None:
         before, now = self._store.trouble.get(str(key)), self._clock.now().mono
@@ -224,6 +229,8 @@ class Controller:
                 self._doubt(key, urgent)
                 return False
         del self._doubts[key]
+        # safety: until it was read anew it may be placed there all the same.
+        self._store.reserved.pop(key.id, None)
         return True
 
     def _version(self, key: Key) -> str | None:

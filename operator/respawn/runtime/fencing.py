@@ -95,8 +95,11 @@ class Fencing:
         hit = {e.address for e in entries} & world.protected
         if hit:
             raise Refused(Reason.ADDRESS_IN_USE, f"{', '.join(sorted(hit))} is Ceph's or ours")
-        if fence_table.brief_in(node.fence, world.blocklist or frozenset()):
-            await self._reform(node, outlook, world.blocklist or frozenset())
+        # Looked at before anything is added: what was added in a form that is then given up stays,
+        # and would have the host fenced once more for it.
+        listing = await self._record.read_blocklist()
+        if fence_table.brief_in(node.fence, listing):
+            await self._reform(node, outlook, listing)
             return
         # safety: the intent is on record, as just read, with its addresses and form; adding is
         # idempotent, so whoever takes over repeats it.

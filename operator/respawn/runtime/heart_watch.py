@@ -5,7 +5,7 @@ the interpreter. `saw` and `proved` carry what was seen, with the moment of the 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 
@@ -44,9 +44,7 @@ class HeartWatch:
         async def read(name: str) -> None:
             begun = self._clock.now()
             beats = await hearts.read(name)
-            token = "|".join(_mark(beat) for beat in beats)
-            newest = max((b for b in beats if b), key=lambda b: b.counter, default=None)
-            self.saw(name, token, newest, begun.mono, begun.wall)
+            self.saw(name, *told(beats), begun.mono, begun.wall)
 
         return Rounds(
             store=self._store, clock=self._clock, read=read, pulse=lambda s: s.heart, often=often
@@ -59,6 +57,13 @@ class HeartWatch:
                 await hearts.prove_write()
                 self.proved(begun)
             await self._clock.sleep(self._store.policy.timings.heartbeat)
+
+
+def told(beats: Iterable[Beat | None]) -> tuple[str, Beat | None]:
+    """What a read of both objects says: their token, and the newest beat."""
+    both = tuple(beats)
+    newest = max((b for b in both if b), key=lambda b: b.counter, default=None)
+    return "|".join(_mark(beat) for beat in both), newest
 
 
 def _mark(beat: Beat | None) -> str:

@@ -113,3 +113,8 @@ class LanedCluster:
         """See Cluster.protect_node."""
         async with self._slot():
             return await self._cluster.protect_node(read, on)
+
+    async def occupied(self, node: str) -> bool:
+        """See Cluster.occupied."""
+        async with self._slot():
+            return await self._cluster.occupied(node)

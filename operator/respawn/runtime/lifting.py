@@ -12,6 +12,7 @@ from respawn.runtime.fence_record import FenceRecord
 from respawn.runtime.points import Point
 from respawn.runtime.settling import Outdated
 from respawn.runtime.store import Store
+from respawn.runtime.vitals import Vitals
 from respawn.runtime.warrant import Deposed
 
 
@@ -20,22 +21,29 @@ class Lifting:
 
     def __init__(
         self, *, record: FenceRecord, store: Store, cluster: Cluster, fence: FencePort,
-        point: Point,
+        vitals: Vitals, point: Point,
     ) -> None:  # fmt: skip
         self._record, self._store, self._cluster = record, store, cluster
-        self._fence, self._point = fence, point
+        self._fence, self._vitals, self._point = fence, vitals, point
         self._lost_removals: set[tuple[str, int]] = set()
 
     async def begin(
         self, step: actions.BeginLift, node: Node, outlook: Outlook, world: World
     ) -> None:
+        node = await self._cluster.get_node(node.name)
+        # safety: the signs of life are read after the word that they speak against.
+        disputed = await self._vitals.disputed(node, node.fence.boot_id)
+        named = node.spec.ended_boots
+
         def move(fresh: Node) -> Fence:
+            if fresh.spec.ended_boots != named:
+                raise Outdated("what a person says of its boots has changed")
             # safety: S4, judged on the node as read for this very write.
-            if not grounds.clean(fresh):
+            if not grounds.clean(fresh, disputed=disputed):
                 raise Outdated("it is not proven clean")
             return fence_table.lift(fresh.fence, step.generation, self._store.me.owner)
 
-        await self._record.move(await self._cluster.get_node(node.name), outlook, move)
+        await self._record.move(node, outlook, move)
         self._point("Lifting")
 
     async def take(

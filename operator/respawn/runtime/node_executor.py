@@ -23,6 +23,7 @@ from respawn.runtime.lifting import Lifting
 from respawn.runtime.points import Point
 from respawn.runtime.settling import Outdated, pool_of
 from respawn.runtime.store import Store
+from respawn.runtime.vitals import Vitals
 
 LONGEST_QUESTION = 2.0
 """Seconds that the witnesses have at most."""
@@ -33,7 +34,7 @@ class NodeExecutor:
 
     def __init__(
         self, *, store: Store, cluster: Cluster, leases: Leases, fence: FencePort,
-        images: Images, witness: Witness, clock: Clock, point: Point,
+        images: Images, witness: Witness, vitals: Vitals, clock: Clock, point: Point,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:  # fmt: skip
         self._store, self._cluster, self._images, self._witness = store, cluster, images, witness
@@ -43,7 +44,9 @@ class NodeExecutor:
             record=record, store=store, cluster=cluster, leases=leases, fence=fence,
             clock=clock, point=point,
         )  # fmt: skip
-        lifting = Lifting(record=record, store=store, cluster=cluster, fence=fence, point=point)
+        lifting = Lifting(
+            record=record, store=store, cluster=cluster, fence=fence, vitals=vitals, point=point,
+        )  # fmt: skip
         self._methods: dict[type, Callable[[Any, Node, Outlook, World], Awaitable[None]]] = {
             actions.BeginFence: fencing.begin,
             actions.ApplyFence: fencing.apply,
@@ -112,6 +115,10 @@ class NodeExecutor:
     async def _unprotect(
         self, step: actions.UnprotectNode, node: Node, outlook: Outlook, world: World
     ) -> None:
+        # safety: whoever is placed there could neither start nor be proven ended without its Node;
+        # the picture may not show yet what another leader has placed.
+        if await self._cluster.occupied(node.name):
+            raise Outdated("servers are placed there")
         await self._protection(node, False)
 
     async def _protection(self, node: Node, on: bool) -> None:

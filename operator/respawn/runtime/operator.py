@@ -29,6 +29,7 @@ from respawn.runtime.queue import KeyedQueue
 from respawn.runtime.server_executor import ServerExecutor
 from respawn.runtime.settling import Settler
 from respawn.runtime.store import Store
+from respawn.runtime.vitals import Vitals
 from respawn.runtime.warrant import Warrant, WarrantedFence, WarrantedImages
 
 
@@ -61,8 +62,9 @@ class Operator:
         fence = WarrantedFence(ports.fence, warrant)
         images = WarrantedImages(ports.images, warrant)
         cluster = LanedCluster(ports.cluster)
+        vitals = Vitals(store=self.store, leases=ports.leases, heart=ports.heart, clock=clock)
         settler = Settler(
-            cluster=cluster, images=images, fence=fence, heart=ports.heart,
+            cluster=cluster, images=images, fence=fence, heart=ports.heart, vitals=vitals,
             clock=clock, point=point,
         )  # fmt: skip
         self.controller = Controller(
@@ -73,7 +75,8 @@ class Operator:
             ),
             nodes=NodeExecutor(
                 store=self.store, cluster=cluster, leases=ports.leases, fence=fence,
-                images=images, witness=ports.witness, clock=clock, point=point, spawn=self._spawn,
+                images=images, witness=ports.witness, vitals=vitals, clock=clock, point=point,
+                spawn=self._spawn,
             ),
         )  # fmt: skip
         self.monitors = Monitors(store=self.store, leases=ports.leases, fence=fence, clock=clock)

@@ -29,6 +29,7 @@ from respawn.adapters.kubernetes.errors import ApiError
 from respawn.adapters.kubernetes.events import Teller
 from respawn.adapters.kubernetes.herald import Herald
 from respawn.adapters.kubernetes.leases import LeaseStore
+from respawn.adapters.kubernetes.revisions import Revisions
 from respawn.model.base import Now, Owner
 from respawn.model.sight import Beat
 from respawn.ports.witness import Witness
@@ -65,6 +66,7 @@ class Process:
         self.owner = Owner(options.name, secrets.token_hex(4))
         self._loop = asyncio.get_running_loop()
         self._storage = outside.storage()
+        self._revisions = Revisions()
         self._client = self._connect()
         self._herald = Herald(Teller(self._client, component=COMPONENT, instance=str(self.owner)))
         self._cluster = KubernetesCluster(self._client, self._herald, self._clock)
@@ -93,7 +95,7 @@ class Process:
         self._watchdog = Watchdog(options.terms.duration)
 
     def _connect(self) -> Client:
-        return Client(self._endpoint, manager=COMPONENT)
+        return Client(self._endpoint, manager=COMPONENT, revisions=self._revisions)
 
     def _make_operator(self, witness: Witness) -> Operator:
         options, storage = self._options, self._storage

@@ -20,6 +20,7 @@ from respawn.ports.fence import FencePort
 from respawn.ports.heart import HeartReads
 from respawn.ports.images import Images
 from respawn.runtime.points import Point
+from respawn.runtime.vitals import Vitals
 
 
 class Outdated(Exception):
@@ -40,9 +41,9 @@ class Settler:
 
     def __init__(
         self, *, cluster: Cluster, images: Images, fence: FencePort, heart: HeartReads,
-        clock: Clock, point: Point,
+        vitals: Vitals, clock: Clock, point: Point,
     ) -> None:  # fmt: skip
-        self._cluster, self._images, self._fence = cluster, images, fence
+        self._cluster, self._images, self._fence, self._vitals = cluster, images, fence, vitals
         self._heart, self._clock, self._point = heart, clock, point
 
     async def evidence(self, server: Server, world: World) -> Evidence:
@@ -57,7 +58,8 @@ class Settler:
             raise Outdated(f"the server is {p.phase}")
         # safety: R1. These reads begin after the server was read as Revoked.
         node, listing = await asyncio.gather(self._node(p.node), self._fence.listing())
-        found = proof.by_host(server, node, self._clock.now().wall)
+        disputed = node is not None and await self._vitals.disputed(node, p.boot_id)
+        found = proof.by_host(server, node, self._clock.now().wall, disputed=disputed)
         if found is not None and found.kind is ProofKind.FENCED:
             # safety: the fence is what Ceph says now, not what was written once.
             found = found if node and proof.fence_stands(node.fence, listing) else None
@@ -91,7 +93,7 @@ class Settler:
     ) -> tuple[Locker, ...]:
         """R7: ban and unlock every client of every image; returns the locks that were broken.
 
-        Raises Refused (ForeignClient), Outdated, Unavailable.
+        Raises Refused (ForeignClient, BannedBriefly), Outdated, Unavailable.
         """
         host = clients.host_addresses(evidence.node)
         found = await self.list_clients(server, pools, host, evidence.listing)
@@ -103,8 +105,8 @@ class Settler:
             )
             raise Refused(Reason.FOREIGN_CLIENT, message)
         if total.ban:
+            _refuse_brief(total.ban, evidence.listing)
             await self.still_revoked(server)
-            await self._replace(total.ban, evidence.listing)
             await self.ban(total.ban)
         await self._unlock(found, pools)
         return total.unlock
@@ -151,14 +153,6 @@ class Settler:
         if not same or fresh.placement.phase is not Phase.REVOKED:
             raise Outdated("the server is no longer Revoked at that epoch")
 
-    async def _replace(self, entries: frozenset[Entry], listing: frozenset[Entry]) -> None:
-        """Remove those that end soon: adding them does not prolong them."""
-        # safety: their instance is proven unable to write and nothing else may run yet, so a
-        # moment without them harms nobody. Without an answer to the `rm` nothing goes on.
-        short = frozenset(entry for entry in entries if brief(listing, entry))
-        if short:
-            await self._fence.remove(short)
-
     async def ban(self, entries: frozenset[Entry], *, for_good: bool = True) -> None:
         """Blocklist those clients, and read it back. Entries that end soon are none for good."""
         await self._fence.add(entries)
@@ -199,9 +193,27 @@ def check_mark(server: Server, image: str, mark: EpochMark | None) -> None:
     if mark is not None and mark.resource_version > version:
         message = (
             f"{image} was written under resourceVersion {mark.resource_version}, the API is at "
-            f"{version}: the control plane seems restored from a backup; see the runbook"
+            f"{version}: the control plane seems restored from a backup; see docs/restore.md"
         )
         raise Refused(Reason.EPOCH_BEHIND_IMAGE, message)
+
+
+def _refuse_brief(ban: frozenset[Entry], listing: frozenset[Entry]) -> None:
+    """Raises Refused (BannedBriefly): of a client to be banned for good stands an entry that ends.
+
+    Adding it again does not prolong it.
+    """
+    # safety: S4. It is not removed for that: nobody could tell when an `rm` without a reply, or a
+    # deposed operator's, is no more, and a nonce has no other form. A late one would take away
+    # the entry that is for good.
+    short = sorted(entry.address for entry in ban if brief(listing, entry))
+    if short:
+        told = ", ".join(short)
+        message = (
+            f"{told} had its disks open and is blocklisted, but only for a time; waits until that "
+            f"ends, or somebody removes it: ceph osd blocklist rm {short[0]}"
+        )
+        raise Refused(Reason.BANNED_BRIEFLY, message)
 
 
 def with_lockers(found: Proof | None, lockers: tuple[Locker, ...]) -> Proof | None:

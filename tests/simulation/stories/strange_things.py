@@ -177,29 +177,20 @@ async def fence_removed_by_hand_is_put_back(lab: Lab) -> None:
 
 
 @story()
-async def a_clients_brief_ban_is_made_to_last(lab: Lab) -> None:
-    """Its nonce was blocklisted for an hour by somebody: R7 needs it for good."""
+async def a_clients_brief_ban_is_waited_for(lab: Lab) -> None:
+    """Its nonce was blocklisted for an hour by somebody: R7 needs it for good, and removes none."""
     (uid,) = await running(lab, "web-1")
     host = lab.where(uid) or ""
     client = next(i.client for i in lab.truth.instances if i.uid == uid)
     lab.cut(host)
-    lab.ceph.add({Entry(client, brief=True)})
-    await lab.until(lambda: lab.runs(uid), 30, "runs elsewhere")
+    theirs = Entry(client, brief=True)
+    lab.ceph.add({theirs})
+    await lab.until(lambda: reason(lab, uid) == Reason.BANNED_BRIEFLY, 30, "says so")
+    await lab.rest(40)
+    assert lab.get(uid).placement.phase is Phase.REVOKED and theirs in lab.ceph.entries
+    lab.ceph.remove({theirs})
+    await lab.until(lambda: lab.runs(uid), 40, "runs elsewhere")
     assert Entry(client) in lab.ceph.entries
-
-
-@story()
-async def node_object_stays_while_it_matters(lab: Lab) -> None:
-    """Deleted while fenced, the Node stays until the fence is lifted and nothing is there."""
-    (uid,) = await running(lab, "web-1")
-    lost = lab.where(uid) or ""
-    lab.power_off(lost)
-    await lab.until(lambda: lab.fence(lost) is FencePhase.FENCED, 15)
-    lab.api.apply_node(replace(lab.node(lost), deleting=True))
-    await lab.rest(20)
-    assert lost in lab.api.nodes
-    lab.power_on(lost)
-    await lab.until(lambda: lost not in lab.api.nodes, 20, "gone once it is unfenced")
 
 
 @story()

@@ -23,6 +23,7 @@ from respawn.model.storage import Entry
 from respawn.model.world import Me
 
 DEAD = sight(9, 9, testimony=Testimony(T0 - 1, Answer.SILENCE))
+ALIVE = Sight(lease=replace(sight().lease, token="host-1/boot-1|1|then"))
 OTHER = Owner("operator-2", "life-1")
 FORMER = Owner(ME.name, "life-0")
 
@@ -82,6 +83,9 @@ def rebooted(host: Node, machine: str = "machine-host-1") -> Node:
         (node(fence=fenced(), spec=gone("boot-0")), DEAD, None),
         (rebooted(node(fence=fenced(), spec=gone("boot-1")), "another"), None, actions.BeginLift),
         (node(spec=gone("boot-1")), DEAD, None),
+        # It lives, whatever a person says: its Lease is renewed.
+        (node(fence=fenced(), spec=gone("boot-1")), ALIVE, None),
+        (clean(node(fence=fenced(), spec=gone("boot-1"))), ALIVE, actions.BeginLift),
     ],
 )
 def test_the_step(host: Node, seen: Sight | None, expected: type | None) -> None:

@@ -22,7 +22,7 @@ from respawn.decide import case, decide
 from respawn.model import actions
 from respawn.model.base import Key, Kind
 from respawn.model.conditions import Reason, Type, find, is_true
-from respawn.model.node import FencePhase, Registration, ReportState
+from respawn.model.node import FencePhase, NodeSpec, Registration, ReportState
 from respawn.model.placement import Phase, Placement
 from respawn.model.server import (
     Disk,
@@ -482,3 +482,19 @@ def test_the_timeline_ends_when_it_is_seen_running() -> None:
     assert not is_true(found.conditions, Type.RECOVERING)
     after = replace(it, status=replace(it.status, recovery=found.recovery))
     assert decision(after, RUNS).outlook.recovery is None
+
+
+def test_a_word_against_a_boot_that_lives_moves_nothing() -> None:
+    """Neither the server that runs there, nor the one whose end there is awaited."""
+    hosts = nodes(report(state=ReportState.RUNNING), spec=NodeSpec(ended_boots=("boot-1",)))
+    lives, silent = sight(20, 1, beat=beat()), sight(20, 8, beat=beat())
+    runs, ended = server(placement=placed()), server(placement=revoked())
+    seen = {"host-1": lives}
+    assert not isinstance(decision(runs, hosts=hosts, sights=seen).step, actions.Revoke)
+    waits = decision(ended, hosts=hosts, sights=seen)
+    assert not isinstance(waits.step, actions.Place | actions.SetFree)
+    ready = find(waits.outlook.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.CONFIRMED_BUT_ALIVE
+    seen = {"host-1": silent}
+    assert isinstance(decision(runs, hosts=hosts, sights=seen).step, actions.Revoke)
+    assert isinstance(decision(ended, hosts=hosts, sights=seen).step, actions.Place)

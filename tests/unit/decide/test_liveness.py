@@ -164,3 +164,29 @@ def test_next_check_is_never_in_the_past() -> None:
             seen = Sight(lease=pulse(lease, read=1), heart=pulse(heart, read=1))
             verdict = liveness.verdict(world(nodes=(host,), sights={"host-1": seen}), host, now())
             assert verdict.next_check is None or verdict.next_check > T0, (lease, heart)
+
+
+LEASE = "host-1/{}|1|then"
+
+
+@pytest.mark.parametrize(
+    ("seen", "until"),
+    [
+        (Sight(), None),
+        # Both silent for as long as condemns a host, or a beat short of it.
+        (sight(8, 8, beat=beat()), None),
+        (sight(20, 7.9, beat=beat()), T0 + 0.1),
+        (
+            replace(sight(7.9, 20), lease=replace(pulse(7.9), token=LEASE.format("boot-1"))),
+            T0 + 0.1,
+        ),
+        # Another boot beats, or renews the Lease.
+        (sight(0, 0, beat=beat(boot="boot-2")), None),
+        (replace(sight(), lease=replace(pulse(), token=LEASE.format("boot-2"))), None),
+        # Silent for a second when it could be read last: unknown since, which is not silence.
+        (Sight(heart=pulse(1, read=60), beat=beat()), T0 + 1),
+    ],
+)
+def test_until_when_a_boot_counts_as_alive(seen: Sight, until: float | None) -> None:
+    found = liveness.lives_until(world(sights={"host-1": seen}), node(), "boot-1", now())
+    assert found == (None if until is None else pytest.approx(until))

@@ -80,3 +80,11 @@ def test_a_fence_stands_while_each_entry_is_there_in_its_form() -> None:
     soon = frozenset(replace(entry, brief=True) for entry in both)
     assert not proof.fence_stands(fence, soon), "it ends in an hour"
     assert not proof.fence_stands(replace(fence, addresses=()), frozenset(both))
+
+
+def test_a_word_against_a_boot_that_lives_proves_nothing() -> None:
+    named = node(spec=NodeSpec(ended_boots=("boot-1",)))
+    assert proof.by_host(IT, named, disputed=True) is None
+    ended = node(spec=named.spec, reports=(ENDED,))
+    found = proof.by_host(IT, ended, disputed=True)
+    assert found is not None and found.kind is ProofKind.ENDED, "other proofs are as good as ever"

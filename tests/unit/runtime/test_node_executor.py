@@ -10,7 +10,7 @@ from tests.unit.decide.builders import ME, fenced, node, world
 
 from respawn.model import actions
 from respawn.model.actions import Outlook
-from respawn.model.node import Fence, FencePhase, Node
+from respawn.model.node import Fence, FencePhase, Form, Node
 from respawn.model.storage import Entry
 from respawn.ports.errors import PortError, Refused, Unavailable
 from respawn.runtime.fence_record import FenceRecord
@@ -42,8 +42,15 @@ class Ceph:
 class Api:
     """One Node, as it is by now."""
 
-    def __init__(self, live: Node) -> None:
-        self.live = live
+    def __init__(self, live: Node, *, occupied: bool = False) -> None:
+        self.live, self.full = live, occupied
+        self.gone = False
+
+    async def occupied(self, name: str) -> bool:
+        return self.full
+
+    async def protect_node(self, read: Node, on: bool) -> None:
+        self.gone = not on
 
     async def get_node(self, name: str) -> Node:
         return self.live
@@ -55,8 +62,9 @@ class Api:
 
 def run(step: actions.NodeStep, known: Node, live: Node, **more: Any) -> tuple[Ceph, Api]:
     """What came of `step`, decided on `known`. Raises what the executor raises."""
-    ceph, api = Ceph(), Api(live)
-    ports: dict[str, Any] = dict.fromkeys(("leases", "images", "witness", "spawn"))
+    ceph, api = Ceph(), Api(live, occupied=more.pop("occupied", False))
+    ceph.entries = frozenset(more.pop("listed", ()))
+    ports: dict[str, Any] = dict.fromkeys(("leases", "images", "witness", "vitals", "spawn"))
     clock = SimpleNamespace(now=lambda: SimpleNamespace(mono=0.0, wall=None))
     executor = NodeExecutor(
         store=Store(ME), cluster=api, fence=ceph, clock=clock, point=lambda name: None, **ports
@@ -81,6 +89,18 @@ def test_a_fence_is_applied_and_read_back() -> None:
     assert api.live.fence.phase is FencePhase.FENCED
 
 
+def test_a_form_that_is_given_up_leaves_no_entry_behind() -> None:
+    """A person's entry for one of two addresses is too new for the picture."""
+    two = fenced(FencePhase.FENCING, addresses=("198.51.100.11", "198.51.100.99"), form=Form.IP)
+    theirs = Entry("198.51.100.99", Form.IP, brief=True)
+    ceph, api = run(APPLY, node(fence=two), node(fence=two), blocklist=frozenset(), listed={theirs})
+    assert ceph.sent == [] and api.live.fence.form is Form.RANGE
+    ceph, api = run(APPLY, api.live, api.live, listed={theirs})
+    assert api.live.fence.phase is FencePhase.FENCED
+    assert {e.address for e in ceph.entries if e.form is Form.RANGE} == set(two.addresses)
+    assert {e for e in ceph.entries if e.form is Form.IP} == {theirs}
+
+
 @pytest.mark.parametrize(
     ("step", "known"), [(APPLY, FENCING), (RESTORE, FENCED)], ids=["apply", "restore"]
 )
@@ -102,6 +122,16 @@ def test_an_address_of_ceph_itself_is_never_fenced() -> None:
         run(APPLY, FENCING, FENCING, protected=frozenset({"198.51.100.11"}))
 
 
+def test_a_node_goes_only_when_the_api_knows_of_nobody_on_it() -> None:
+    """The picture shows none; what another leader has placed may not be in it yet."""
+    unprotect = actions.UnprotectNode("host-1", 0, "nothing is placed or fenced there")
+    deleted = node(deleting=True)
+    _, api = run(unprotect, deleted, deleted)
+    assert api.gone
+    with pytest.raises(Outdated, match="placed there"):
+        run(unprotect, deleted, deleted, occupied=True)
+
+
 def test_a_removal_that_was_never_sent_taints_nothing() -> None:
     """Leadership ended right before it: nothing of it can arrive."""
     lifting = node(fence=fenced(FencePhase.LIFTING, owner=ME))
@@ -114,7 +144,12 @@ def test_a_removal_that_was_never_sent_taints_nothing() -> None:
     clock: Any = SimpleNamespace(now=lambda: SimpleNamespace(mono=0.0, wall=None))
     record = FenceRecord(store=store, cluster=api, fence=NoWarrant(), clock=clock)  # type: ignore[arg-type]
     lifts = Lifting(
-        record=record, store=store, cluster=api, fence=NoWarrant(), point=lambda name: None
+        record=record,
+        store=store,
+        cluster=api,
+        fence=NoWarrant(),
+        vitals=None,
+        point=lambda name: None,
     )  # type: ignore[arg-type]
     finish = actions.FinishLift("host-1", 1, "the lift was begun")
     with pytest.raises(Deposed):

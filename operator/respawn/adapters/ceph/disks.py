@@ -156,7 +156,10 @@ def trash(ioctx: rados.Ioctx, name: str, owner: str) -> None:
 
 
 def _clear_away(ioctx: rados.Ioctx, name: str, owner: str) -> None:
-    """Move the rest of a broken-off creation to the trash. Raises Refused: it is not one."""
+    """Move the rest of a broken-off creation to the trash. Raises Refused: it is not one; Conflict:
+    there is another one of that name by now.
+    """
+    seen = _id(ioctx, name)
     try:
         mark = marks.read(ioctx, name).get(marks.OWNER)
     except NotFound:
@@ -165,8 +168,17 @@ def _clear_away(ioctx: rados.Ioctx, name: str, owner: str) -> None:
         _refuse_foreign(ioctx, name, owner, mark)
         _make_idle(ioctx, name)
     # safety: it has our name, which holds a random UID, no owner of its own, not one byte of data,
-    # and nobody has it open: it is what a creation of ours left when it broke off.
+    # and nobody has it open: it is what a creation of ours left when it broke off. RBD takes names
+    # only: another operator may have cleared it away, and made a whole one since.
+    if _id(ioctx, name) != seen:
+        raise Conflict(f"image {name} is made by another operator")
     move_to_trash(ioctx, name)
+
+
+def _id(ioctx: rados.Ioctx, name: str) -> str | None:
+    with contextlib.suppress(NotFound):
+        return marks.image_id(ioctx, name)
+    return None
 
 
 def _refuse_foreign(ioctx: rados.Ioctx, name: str, owner: str, mark: str | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from respawn.adapters.kubernetes.config import Endpoint
 from respawn.adapters.kubernetes.errors import of_status
 from respawn.adapters.kubernetes.resources import LEASES, Resource
+from respawn.adapters.kubernetes.revisions import Revisions
 from respawn.adapters.kubernetes.transport import Transport
 
 Object = dict[str, Any]
@@ -24,14 +25,17 @@ class Client:
 
     A thread with a loop of its own needs a client of its own. `manager` names us in an object's
     managedFields; `deadline` (seconds) is the deadline of each request unless told otherwise.
+    `revisions` is shared by all clients of a process that must not outlive a restored API.
     Every method raises the errors of `errors`.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, manager: str = "respawn", deadline: float = DEADLINE
-    ) -> None:
+        self, endpoint: Endpoint, *, manager: str = "respawn", deadline: float = DEADLINE,
+        revisions: Revisions | None = None,
+    ) -> None:  # fmt: skip
         self._manager = manager
         self._deadline = deadline
+        self._revisions = revisions
         self._http = Transport(endpoint, user_agent=manager)
 
     async def __aenter__(self) -> Self:
@@ -70,14 +74,19 @@ class Client:
         """
         path = resource.path(namespace=namespace)
         query = _query(limit=chunk, labelSelector=labels, fieldSelector=fields)
+        before = self._revisions.newest(resource) if self._revisions else 0
         items: list[Object] = []
         while True:
             page = await self._request("GET", path, query=query, deadline=deadline)
             items += page.get("items") or ()
             token = page["metadata"].get("continue")
             if not token:
-                return items, page["metadata"]["resourceVersion"]
+                break
             query["continue"] = token
+        version = page["metadata"]["resourceVersion"]
+        if self._revisions:
+            self._revisions.listed(resource, int(version), before)
+        return items, version
 
     async def revision(self, *, deadline: float | None = None) -> int:
         """The API's revision now: no object has a newer resourceVersion."""

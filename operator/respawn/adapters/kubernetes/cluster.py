@@ -143,6 +143,13 @@ class KubernetesCluster(KubernetesReads):
         body = await self._protect(NODES, {"name": read.name}, read.resource_version, on)
         return codec_node.decode(body) if body else None
 
+    async def occupied(self, node: str) -> bool:
+        """Whether any server is, as of now, placed there, or revoked and not proven ended."""
+        found, _ = await self._client.list_all(
+            VIRTUAL_SERVERS, fields=f"status.node={node}", deadline=self._deadline
+        )
+        return bool(found)
+
     async def protect_pool(self, read: Pool, on: bool) -> Pool | None:
         """The same for a pool."""
         body = await self._protect(STORAGE_POOLS, {"name": read.name}, read.resource_version, on)

@@ -150,6 +150,8 @@ _WAITS = frozenset(
             Reason.NETWORKS_COME_LATER,
             Reason.WAITING_FOR_OWN_HOST,
             Reason.FOREIGN_CLIENT,
+            Reason.BANNED_BRIEFLY,
+            Reason.CONFIRMED_BUT_ALIVE,
             Reason.EPOCH_BEHIND_IMAGE,
         ),
         *(

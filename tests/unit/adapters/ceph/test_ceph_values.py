@@ -2,7 +2,8 @@
 
 import json
 import struct
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -51,6 +52,17 @@ def test_an_entry_that_ends_soon_is_not_the_one_that_lasts() -> None:
     assert Entry("198.51.100.9", Form.IP, brief=True) in found
     assert all(entry.brief for entry in found)
     assert bans(found, "198.51.100.9:0/1"), "it is shut out all the same"
+
+
+@pytest.mark.parametrize("wrong", [timedelta(minutes=-30), timedelta(), timedelta(days=2)])
+def test_a_clock_that_is_wrong_by_minutes_or_days_changes_no_verdict(wrong: timedelta) -> None:
+    def ending(after: timedelta) -> str:
+        return f'[{{"addr":"198.51.100.9:0/0","until":"{(MADE + after).isoformat()}"}}][]'
+
+    ours, theirs = ending(timedelta(seconds=blocklist.EXPIRE)), ending(timedelta(hours=1))
+    lasting = Entry("198.51.100.9", Form.IP)
+    assert blocklist.parse(ours, MADE + wrong) == {lasting}
+    assert blocklist.parse(theirs, MADE + wrong) == {replace(lasting, brief=True)}
 
 
 @pytest.mark.parametrize(

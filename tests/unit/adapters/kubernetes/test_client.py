@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -12,8 +14,10 @@ from aiohttp import web
 
 from respawn.adapters.kubernetes import errors
 from respawn.adapters.kubernetes.client import Client
+from respawn.adapters.kubernetes.cluster import KubernetesCluster
 from respawn.adapters.kubernetes.config import Endpoint
 from respawn.adapters.kubernetes.resources import LEASES, NODES, VIRTUAL_SERVERS
+from respawn.adapters.kubernetes.revisions import EXIT_CODE, Revisions
 from respawn.adapters.kubernetes.watch import Change, Event, Interrupted, Snapshot, watch
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -307,3 +311,67 @@ def test_a_snapshot_says_when_its_reading_began() -> None:
     (snapshot,) = follow(Streams().answer, 1)
     assert isinstance(snapshot, Snapshot)
     assert before <= snapshot.begun_at <= time.monotonic()
+
+
+def listing(*versions: int) -> Handler:
+    """LISTs of these resourceVersions, one after the other."""
+    left = list(versions)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        body = {"items": [], "metadata": {"resourceVersion": str(left.pop(0))}}
+        return web.Response(text=json.dumps(body))
+
+    return handler
+
+
+def test_a_restored_api_is_told_by_its_lists() -> None:
+    """Each kind by itself, and by every client of the process."""
+    told: list[str] = []
+
+    async def scenario(handler: Handler, *kinds: Any) -> None:
+        async with served(handler) as client:
+            client._revisions = revisions
+            for kind in kinds:
+                await client.list_all(kind)
+
+    revisions = Revisions(told.append)
+    asyncio.run(scenario(listing(50, 70, 40, 70), NODES, NODES, VIRTUAL_SERVERS, NODES))
+    assert told == []
+    asyncio.run(scenario(listing(71, 70), NODES, NODES))
+    (complaint,) = told
+    assert "nodes as of resourceVersion 70" in complaint and "71" in complaint
+
+
+def test_a_list_that_was_overtaken_tells_nothing() -> None:
+    """It began before the newer one was answered, and its own answer came late."""
+    told: list[str] = []
+    revisions = Revisions(told.append)
+    before = revisions.newest(NODES)
+    revisions.listed(NODES, 80, revisions.newest(NODES))
+    revisions.listed(NODES, 79, before)
+    assert told == [] and revisions.newest(NODES) == 80
+
+
+def test_a_process_of_a_time_that_never_was_ends() -> None:
+    script = (
+        "from respawn.adapters.kubernetes.resources import NODES\n"
+        "from respawn.adapters.kubernetes.revisions import Revisions\n"
+        "Revisions().listed(NODES, 4, 5)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == EXIT_CODE and "restored from a backup" in run.stderr
+
+
+@pytest.mark.parametrize("items", [[], [{}]])
+def test_who_is_on_a_host_is_asked_of_the_api(items: list[Any]) -> None:
+    seen: list[web.Request] = []
+
+    async def scenario() -> bool:
+        page = {"items": items, "metadata": {"resourceVersion": "5"}}
+        async with served(answering(200, page, seen)) as client:
+            nobody: Any = None
+            return await KubernetesCluster(client, nobody, nobody).occupied("host-1")
+
+    assert asyncio.run(scenario()) is bool(items)
+    assert seen[0].query["fieldSelector"] == "status.node=host-1"
+    assert "resourceVersion" not in seen[0].query
