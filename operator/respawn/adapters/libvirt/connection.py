@@ -160,3 +160,26 @@ def detached(uri: str, work: Work[T]) -> "asyncio.Future[T]":
 
     threading.Thread(target=run, name="libvirt-detached", daemon=True).start()
     return asyncio.wrap_future(future)
+
+
+class LongCalls:
+    """Detached calls by name: one that still hangs from before is not repeated."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._under_way: dict[str, asyncio.Future[Any]] = {}
+
+    def begin(self, name: str, work: Work[Any]) -> "asyncio.Future[Any]":
+        """Do `work`, or wait for the call of that name that is under way."""
+        known = self._under_way.get(name)
+        if known is not None:
+            return known
+        call = self._under_way[name] = detached(self._uri, work)
+        call.add_done_callback(lambda done: self._over(name, done))
+        return call
+
+    def _over(self, name: str, call: "asyncio.Future[Any]") -> None:
+        """It may end long after its caller has seen what it waited for, or given up."""
+        del self._under_way[name]
+        if not call.cancelled() and (error := call.exception()) is not None:
+            log.info("%s ended late: %s", name, error)
