@@ -115,16 +115,22 @@ def _query(connection: "libvirt.virConnect", uid: str) -> tuple[tuple[str, ...],
 
 
 def agent_addresses(answer: str) -> tuple[str, ...]:
-    """Addresses in a guest agent's answer, those that only the guest itself can reach left out."""
+    """Addresses in a guest agent's answer, those that only the guest itself can reach left out.
+
+    Whatever a guest says, what is made of it can be written into its host's report.
+    """
     try:
         cards: list[dict[str, Any]] = json.loads(answer)["return"]
         found = [a["ip-address"] for card in cards for a in card.get("ip-addresses", ())]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ()
     return tuple(a for a in found if _reachable(a))
 
 
-def _reachable(address: str) -> bool:
+def _reachable(address: object) -> bool:
+    # A number would be taken for an address, and a zone ("%...") can be any text of any length.
+    if not isinstance(address, str) or "%" in address:
+        return False
     try:
         parsed = ip_address(address)
     except ValueError:
