@@ -71,6 +71,8 @@ class Workers:
         self._uri, self._name = uri, name
         self._queue: SimpleQueue[tuple[Work[Any], Future[Any]] | None] = SimpleQueue()
         self._abandoned: set[Future[Any]] = set()
+        self._giving_up = threading.Lock()
+        """So that caller and thread agree on whether a call was given up or has ended."""
         self._threads = threads
         for _ in range(threads):
             self._spawn()
@@ -97,9 +99,11 @@ class Workers:
 
     def _abandon(self, future: Future[Any]) -> None:
         """Its thread is stuck in the call: let it be, and have another for the rest."""
-        if future.running():
+        with self._giving_up:
+            if not future.running():
+                return
             self._abandoned.add(future)
-            self._spawn()
+        self._spawn()
 
     def _spawn(self) -> None:
         threading.Thread(target=self._run, name=f"libvirt-{self._name}", daemon=True).start()
@@ -111,10 +115,16 @@ class Workers:
             if not future.set_running_or_notify_cancel():
                 continue
             connection = self._carry_out(connection, work, future)
-            if future in self._abandoned:
-                self._abandoned.discard(future)
+            if self._was_abandoned(future):
                 break
         _close(connection)
+
+    def _was_abandoned(self, future: Future[Any]) -> bool:
+        """Whether another thread has taken this one's place during that call."""
+        with self._giving_up:
+            abandoned = future in self._abandoned
+            self._abandoned.discard(future)
+        return abandoned
 
     def _carry_out(
         self, connection: "libvirt.virConnect | None", work: Work[T], future: Future[T]

@@ -141,3 +141,27 @@ def test_a_long_call_that_hangs_is_not_repeated() -> None:
         assert len(begun) == 3, "it is over: the next is another"
 
     asyncio.run(main())
+
+
+def test_a_call_that_ends_just_as_it_is_given_up_is_not_counted_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sixteen of these would be sixteen calls that hang, though none does."""
+    free = threading.Event()
+
+    class Late(connection.Future):  # type: ignore[type-arg]
+        def running(self) -> bool:
+            running = super().running()
+            free.set()  # the call ends here, and its thread goes on
+            time.sleep(0.2)
+            return running
+
+    monkeypatch.setattr(connection, "Future", Late)
+    monkeypatch.setattr(connection, "ABANDONED_AT_MOST", 1)
+
+    async def scenario(workers: Workers) -> None:
+        with pytest.raises(Unavailable):
+            await workers.call(lambda _: free.wait(30), 0.1)
+        assert await workers.call(lambda _: "free", 5) == "free"
+
+    run(scenario)
