@@ -194,7 +194,9 @@ class Controller:
             self._queue.succeeded(key)
             self._queue.go_on(key, urgent=urgent)
         finally:
-            self._store.reserved.pop(key.id, None)
+            # A placement whose reply was lost may be written: its room stays taken till it is read.
+            if key not in self._doubts:
+                self._store.reserved.pop(key.id, None)
 
     def _refuse(self, key: Key, refused: Refused) -> None:
         before, now = self._store.trouble.get(str(key)), self._clock.now().mono
@@ -224,6 +226,7 @@ class Controller:
                 self._doubt(key, urgent)
                 return False
         del self._doubts[key]
+        self._store.reserved.pop(key.id, None)
         return True
 
     def _version(self, key: Key) -> str | None:
