@@ -89,9 +89,21 @@ class Hands:
         if domain is None or domain.uid in self._state.servers:
             return
         with suppress(NotFound):
-            fresh = await self._cluster.get_server(domain.namespace, domain.name)
+            fresh = await self._whose(domain)
             if fresh.uid == domain.uid:
                 self._state.put_server(fresh)
+
+    async def _whose(self, domain: Incarnation) -> Server:
+        """The server it says it is of, read now; or, its mark being unreadable, that of its UID.
+
+        Raises NotFound also when nobody knows the name: to ask for none would be to ask for all.
+        """
+        if domain.name:
+            return await self._cluster.get_server(domain.namespace, domain.name)
+        known = self._state.servers.get(domain.uid)
+        if known is None:
+            raise NotFound(f"whose {domain.uid} is can not be told")
+        return await self._cluster.get_server(known.namespace, known.name)
 
     async def _look(self, uid: str) -> Look:
         # safety: R3, a domain in *any* state is present: it is listed before its hook is asked.
@@ -161,7 +173,7 @@ class Hands:
         if look.domain is None or look.domain.epoch != step.epoch:
             return
         domain = look.domain
-        fresh = await self._cluster.get_server(domain.namespace, domain.name)
+        fresh = await self._whose(domain)
         # safety: the guest is asked, not ended; and only while a fresh read says that it must end.
         if carry_out.must_end(fresh, look.domain, self._state.me.node):
             this, now = (step.uid, step.epoch), self._clock.now().mono
@@ -199,7 +211,7 @@ class Hands:
 
     async def _may_kill(self, domain: Incarnation) -> bool:
         try:
-            fresh = await self._cluster.get_server(domain.namespace, domain.name)
+            fresh = await self._whose(domain)
         except NotFound:
             # safety: no object is no order to kill.
             return False
@@ -266,7 +278,7 @@ class Hands:
             return True
         node, fresh = await asyncio.gather(
             self._cluster.get_node(self._state.me.node),
-            self._cluster.get_server(domain.namespace, domain.name),
+            self._whose(domain),
         )
         self._state.put_node(node)
         self._state.put_server(fresh)

@@ -1,7 +1,7 @@
 """R6: one lock per server, shared by the hook's answer and the agent's kills."""
 
 import asyncio
-from collections import defaultdict
+from weakref import WeakValueDictionary
 
 
 class ServerLocks:
@@ -12,8 +12,9 @@ class ServerLocks:
     """
 
     def __init__(self) -> None:
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Each as long as somebody holds it, or waits for it."""
 
     def of(self, uid: str) -> asyncio.Lock:
         """The lock of that server."""
-        return self._locks[uid]
+        return self._locks.setdefault(uid, asyncio.Lock())

@@ -26,7 +26,7 @@ class Use:
 
 
 def need(server: Server, node: Node) -> int:
-    """Bytes that the server takes on that host."""
+    """Bytes that the server takes on that host when it is started."""
     return server.spec.memory + node.host.capacity.overhead
 
 
@@ -39,10 +39,17 @@ def use(world: World, node: Node, without: str = "") -> Use:
     return Use(
         servers=len(servers),
         cores=sum(s.spec.cores for s in servers),
-        memory=sum(need(s, node) for s in servers),
+        memory=sum(_held(s, node) for s in servers),
         memory_total=capacity.memory - node.reserved - capacity.foreign,
         starting=sum(_starting(s, node) for s in servers),
     )
+
+
+def _held(server: Server, node: Node) -> int:
+    """Bytes that are kept for it there: what its QEMU was started with, or its next start's."""
+    hardware = server.status.hardware
+    started = hardware.memory if hardware is not None and server.here == node.name else 0
+    return max(server.spec.memory, started) + node.host.capacity.overhead
 
 
 def _starting(server: Server, node: Node) -> bool:

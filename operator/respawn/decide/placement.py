@@ -1,7 +1,7 @@
 """Where a server goes: filters that say why not, then scores. Wishes never block."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from respawn.decide import capacity, liveness
 from respawn.model.base import Now
@@ -95,10 +95,10 @@ def _selector(world: World, server: Server, node: Node, now: Now) -> str | None:
 
 
 def _required_rules(world: World, server: Server, node: Node, now: Now) -> str | None:
+    """Its own, and those of the servers that are there already."""
     for rule in server.spec.anti_affinity:
-        if rule.required:
-            rival = next(iter(_rivals(world, server, node, rule)), None)
-            if rival is not None:
+        for rival in _rivals(world, server, node, rule):
+            if rule.required or replace(rule, required=True) in rival.spec.anti_affinity:
                 return f"shares its {rule.topology_key} with {rival.name} of group {rule.group}"
     return None
 

@@ -198,6 +198,7 @@ class Controller:
             self._queue.succeeded(key)
             self._queue.go_on(key, urgent=urgent)
         finally:
+            # A placement whose reply was lost may be written: its room stays taken till it is read.
             if key not in self._doubts:
                 self._store.reserved.pop(key.id, None)
 

@@ -56,7 +56,8 @@ class ImageKeeper:
         self._store, self._writer = store, writer
         self._library, self._clock = library, clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._sizes: dict[str, int] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        """Of what was imported: by which generation, and its bytes."""
         self._failures: dict[str, _Failure] = {}
 
     async def run(self) -> None:
@@ -87,8 +88,9 @@ class ImageKeeper:
         if not image.protected_by_us:
             await self._protect(image, on=True)
             return
-        size = self._sizes.get(image.uid)
-        if size is not None and pool is not None and not image.ready:
+        generation, size = self._sizes.get(image.uid, (None, 0))
+        # Edited meanwhile, it asks for something else, perhaps, than what was imported.
+        if generation == image.generation and pool is not None and not image.ready:
             await self._write(image, decide.imported(image, pool, size, now.wall))
             return
         trouble = self._trouble(image, pool)
@@ -149,7 +151,7 @@ class ImageKeeper:
             log.warning("ServerImage %s: import failed: %s", image.name, error)
             return
         self._failures.pop(image.uid, None)
-        self._sizes[image.uid] = size
+        self._sizes[image.uid] = image.generation, size
         log.info("ServerImage %s: imported, %d bytes", image.name, size)
 
     def _progress(self, image: Image) -> Progress:

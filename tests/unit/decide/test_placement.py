@@ -5,7 +5,7 @@ from tests.unit.decide.builders import GIB, fenced, node, now, placed, server, s
 
 from respawn.decide import capacity, placement
 from respawn.model.node import Capacity, Node, NodeSpec
-from respawn.model.server import AntiAffinity, Server
+from respawn.model.server import AntiAffinity, Hardware, Server
 
 
 def choose(it: Server, *others: Server, nodes=None, **more):
@@ -71,6 +71,20 @@ def test_a_placement_being_written_counts_as_used() -> None:
     assert choose(server(), other, reserved={other.uid: "host-1"}).node == "host-2"
 
 
+def test_memory_counts_as_started_until_the_next_start_takes_less() -> None:
+    """Its spec may say less by now: its QEMU has what it was started with."""
+    big = Hardware("pc-q35-7.2", "qemu64", memory=12 * GIB)
+    there = server("web-2", placement=placed(), status={"hardware": big})
+    w = world(there)
+    assert capacity.use(w, w.nodes["host-1"]).memory == 12 * GIB
+    halted = server("web-2", status={"hardware": big})
+    w = world(halted, reserved={halted.uid: "host-1"})
+    assert capacity.use(w, w.nodes["host-1"]).memory == GIB, "it starts anew"
+    grows = server("web-2", placement=placed(), status={"hardware": replace(big, memory=1)})
+    w = world(grows)
+    assert capacity.use(w, w.nodes["host-1"]).memory == GIB, "room is kept for its next start"
+
+
 def test_its_own_old_place_does_not_count_against_it() -> None:
     big = server(placement=placed(), spec={"memory": 15 * GIB})
     assert choose(big, nodes=(node(),)).node == "host-1"
@@ -96,6 +110,17 @@ def test_required_rules_by_another_topology() -> None:
     hosts = (node("host-1"), node("host-2"), node("host-3", labels={"rack": "b"}))
     rival = server("web-2", placement=placed(), spec=rules(True, "rack"))
     assert choose(server(spec=rules(True, "rack")), rival, nodes=hosts).node == "host-3"
+
+
+def test_a_required_rule_holds_for_who_comes_later_as_well() -> None:
+    """Whoever of the group has it is not to be joined, by one that only wishes either."""
+    rival = server("web-2", placement=placed(), spec=rules(True))
+    assert choose(server(spec=rules(False)), rival).node == "host-2"
+    alone = choose(server(spec=rules(False)), rival, nodes=(node(),))
+    assert alone.node is None and "web-2" in alone.message
+    here = server("web-2", spec=rules(True))
+    reserved = {here.uid: "host-1"}
+    assert choose(server(spec=rules(False)), here, nodes=(node(),), reserved=reserved).node is None
 
 
 def test_preferred_rules_never_block() -> None:

@@ -12,10 +12,10 @@ import pytest
 from tests.simulation.loop import run
 from tests.unit.decide.builders import WALL, node, placed, server
 
-from respawn.model.actions import Decision, Report, ReportNode, TrashDisks
+from respawn.model.actions import Decision, Place, Report, ReportNode, TrashDisks
 from respawn.model.base import Key, Kind, Now, Owner
 from respawn.model.node import Node
-from respawn.model.server import Server
+from respawn.model.server import Hardware, Server
 from respawn.ports.errors import Conflict, PortError, Refused, Unavailable
 from respawn.runtime import controller as module
 from respawn.runtime.controller import Controller, run_workers
@@ -226,6 +226,36 @@ def test_news_of_the_object_itself_end_the_pause(play) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0.001)
         assert len(ground.hands.tried) == 2
+
+    play(decide, scenario)
+
+
+def test_room_stays_reserved_while_nobody_knows_whether_it_was_placed(play) -> None:
+    """The write may have been done: others must not be put into its room, or beside it."""
+    there = Hardware("pc-q35-7.2", "qemu64")
+    step = Place("uid-web-1", 0, "there is room", "host-1", there)
+    waiting: set[str] = set()
+
+    def decide(key: Key) -> Decision:
+        return Decision(step=step) if key.id not in waiting else Decision()
+
+    async def scenario(ground: Ground) -> None:
+        lost(ground)
+        known = server()
+        ground.store.put_server(known)
+        await asyncio.sleep(30)
+        assert ground.hands.tried and ground.store.reserved == {known.uid: "host-1"}
+        waiting.add(known.uid)
+        placed_after_all = replace(known, resource_version="21")
+        ground.store.put_server(placed_after_all)
+        await asyncio.sleep(1)
+        assert not ground.store.reserved, "what is known now counts"
+        waiting.clear()
+        ground.api.error = None
+        ground.hands.error = Conflict("somebody wrote")
+        ground.store.put_server(replace(known, resource_version="22"))
+        await asyncio.sleep(0.001)
+        assert not ground.store.reserved, "nothing was written"
 
     play(decide, scenario)
 

@@ -106,6 +106,7 @@ class Ceph:
         self.usage_error: PortError | None = None
         self.import_error: PortError | None = None
         self.imports = 0
+        self.imported: list[Image] = []
         self.orphans: tuple[Kept, ...] = ()
         self.removed: list[str] = []
         self.remove_error: PortError | None = None
@@ -140,6 +141,7 @@ class Ceph:
             raise
         if self.import_error is not None:
             raise self.import_error
+        self.imported.append(image)
         return 1 << 20
 
 
@@ -431,6 +433,27 @@ def test_another_checksum_is_another_import() -> None:
         world.store.put_image(replace(image(world), generation=2, resource_version=version))
         await until(lambda: image(world).ready)
         assert image(world).observed_generation == 2
+
+    run(World.images, scenario)
+
+
+def test_a_spec_that_changed_during_the_import_is_not_what_was_imported() -> None:
+    """Until it is recorded as imported, source and checksum may be edited."""
+
+    async def scenario(world: World) -> None:
+        world.store.put_pool(READY_POOL)
+        world.store.put_image(IMAGE)
+        await until(lambda: world.ceph.imports)
+        await until(lambda: why_or_none(world) == Reason.IMPORTING)
+        version = str(int(image(world).resource_version) + 1)
+        edited = replace(
+            image(world), checksum="sha256:other", generation=2, resource_version=version
+        )
+        world.store.put_image(edited)
+        world.ceph.import_error = None
+        world.ceph.go_on.set()
+        await until(lambda: image(world).ready)
+        assert [it.checksum for it in world.ceph.imported] == [None, "sha256:other"]
 
     run(World.images, scenario)
 

@@ -39,12 +39,19 @@ class Order:
 
 
 def run(handle: Handle, pool: str, order: Order) -> int:
-    """Import it unless it is there; returns its size in bytes."""
+    """Import it unless it is there; returns its size in bytes.
+
+    What is there of another content is Refused: the spec was edited while it was imported.
+    """
     ioctx, name = handle.ioctx(pool), order.image.rbd_name
-    if _owner(ioctx, name) == order.image.uid:
+    there = _imported(ioctx, name, order.image)
+    if there is not None:
+        # safety: servers are cloned from what is published; it is never replaced under them.
+        _verify(there, order)
         return _size(ioctx, name)
     part = f"{name}.part"
-    if not _complete(ioctx, part, order):
+    verified = _imported(ioctx, part, order.image)
+    if verified is None or not _is_wanted(verified, order):
         _throw_away(ioctx, part)
         _fill_or_leave_nothing(handle, pool, part, order)
     with errors.translated(f"rename {part}"):
@@ -56,22 +63,23 @@ def remove(handle: Handle, pool: str, image: Image) -> None:
     """Move it, and what a broken-off import left of it, to the trash or away."""
     ioctx, name = handle.ioctx(pool), image.rbd_name
     _throw_away(ioctx, f"{name}.part")
-    if _owner(ioctx, name) == image.uid:
+    if _imported(ioctx, name, image) is not None:
         # safety: S10, ours by its mark, and its ServerImage was deleted; disks that were cloned
         # from it still find their parent in the trash, which keeps it as long as they need it.
         disks.move_to_trash(ioctx, name)
 
 
-def _owner(ioctx: rados.Ioctx, name: str) -> str | None:
+def _imported(ioctx: rados.Ioctx, name: str, whose: Image) -> str | None:
+    """The checksum of what was imported into it; None: nothing was, or not for this ServerImage.
+
+    The owner is marked when all else is done.
+    """
     try:
-        return marks.read(ioctx, name).get(marks.OWNER)
+        found = marks.read(ioctx, name)
     except NotFound:
         return None
-
-
-def _complete(ioctx: rados.Ioctx, part: str, order: Order) -> bool:
-    """Whether only the renaming is missing: the owner is marked when all else is done."""
-    return _owner(ioctx, part) == order.image.uid
+    ours = found.get(marks.OWNER) == whose.uid
+    return found.get(marks.CHECKSUM, "") if ours else None
 
 
 def _size(ioctx: rados.Ioctx, name: str) -> int:
@@ -112,14 +120,16 @@ def _fill(handle: Handle, pool: str, part: str, order: Order) -> None:
         with errors.translated(f"create {part}"):
             rbd.RBD().create(ioctx, part, stream.total or STEP, features=disks.FEATURES)
         with rbd.Image(ioctx, part) as image:
-            digest = _copy(image, stream, order)
-            _verify(digest, order)
+            checksum = _copy(image, stream, order)
+            _verify(checksum, order)
             image.create_snap(disks.SNAPSHOT)
-    marks.write(ioctx, part, {marks.OWNER: order.image.uid, marks.CHECKSUM: f"sha256:{digest}"})
+            # safety: marks go by name. As long as we have it open nobody throws it away, so this
+            # marks what was verified, and nothing that somebody else has begun in its place.
+            marks.write(ioctx, part, {marks.OWNER: order.image.uid, marks.CHECKSUM: checksum})
 
 
 def _copy(image: rbd.Image, stream: Stream, order: Order) -> str:
-    """Write the stream into the image, which then has its size; returns the SHA-256."""
+    """Write the stream into the image, which then has its size; returns its checksum."""
     digest, done, size = hashlib.sha256(), 0, image.size()
     for chunk in stream.chunks:
         if order.cancelled.is_set():
@@ -136,7 +146,7 @@ def _copy(image: rbd.Image, stream: Stream, order: Order) -> str:
         done += len(chunk)
         order.progress(done, stream.total)
     _finish(image, stream, done)
-    return digest.hexdigest()
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _finish(image: rbd.Image, stream: Stream, done: int) -> None:
@@ -146,7 +156,11 @@ def _finish(image: rbd.Image, stream: Stream, done: int) -> None:
     image.flush()
 
 
-def _verify(digest: str, order: Order) -> None:
-    if order.checksum and order.checksum.removeprefix("sha256:") != digest:
-        message = f"the source has sha256:{digest}, not {order.checksum}"
+def _is_wanted(checksum: str, order: Order) -> bool:
+    return order.checksum in (None, checksum)
+
+
+def _verify(checksum: str, order: Order) -> None:
+    if not _is_wanted(checksum, order):
+        message = f"the source has {checksum}, not {order.checksum}"
         raise Refused(Reason.CHECKSUM_MISMATCH, message)

@@ -48,7 +48,8 @@ def _spec(spec: Fields) -> ServerSpec:
         node_selector=placement.mapping("nodeSelector"),
         preferred_nodes=placement.texts("preferredNodes"),
         anti_affinity=tuple(_anti_affinity(part) for part in placement.parts("antiAffinity")),
-        retain_disks=deletion.text("policy") == "Retain",
+        # safety: S10, only what says Delete is deleted; a later version may know other words.
+        retain_disks=deletion.text("policy") not in ("", "Delete"),
         protected=deletion.flag("protected"),
         shutdown_grace=spec.duration("shutdownGracePeriod", default.shutdown_grace),
     )

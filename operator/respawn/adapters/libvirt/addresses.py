@@ -37,6 +37,7 @@ class Told:
 
 @dataclass(slots=True)
 class _Memory:
+    epoch: int = 0
     taps: tuple[str, ...] = ()
     by_agent: tuple[str, ...] = ()
     ready: bool | None = None
@@ -60,7 +61,7 @@ class GuestAddresses:
 
     def known(self, domain: Incarnation) -> Told:
         """What is known now; asks again behind it when that is old."""
-        memory = self._memory.setdefault(domain.uid, _Memory())
+        memory = self._of(domain)
         now = asyncio.get_running_loop().time()
         if now - memory.asked_at >= REFRESH:
             memory.asked_at = now
@@ -68,6 +69,14 @@ class GuestAddresses:
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
         return self._told(memory)
+
+    def _of(self, domain: Incarnation) -> _Memory:
+        """Of this incarnation alone: the end of the one before may have been missed."""
+        memory = self._memory.get(domain.uid)
+        if memory is None or memory.epoch != domain.epoch:
+            self.forget(domain.uid)
+            memory = self._memory[domain.uid] = _Memory(domain.epoch)
+        return memory
 
     def forget(self, uid: str) -> None:
         """The server's domain has ended."""
@@ -115,16 +124,22 @@ def _query(connection: "libvirt.virConnect", uid: str) -> tuple[tuple[str, ...],
 
 
 def agent_addresses(answer: str) -> tuple[str, ...]:
-    """Addresses in a guest agent's answer, those that only the guest itself can reach left out."""
+    """Addresses in a guest agent's answer, those that only the guest itself can reach left out.
+
+    Whatever a guest says, what is made of it can be written into its host's report.
+    """
     try:
         cards: list[dict[str, Any]] = json.loads(answer)["return"]
         found = [a["ip-address"] for card in cards for a in card.get("ip-addresses", ())]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ()
     return tuple(a for a in found if _reachable(a))
 
 
-def _reachable(address: str) -> bool:
+def _reachable(address: object) -> bool:
+    # A number would be taken for an address, and a zone ("%...") can be any text of any length.
+    if not isinstance(address, str) or "%" in address:
+        return False
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -71,6 +71,8 @@ class Workers:
         self._uri, self._name = uri, name
         self._queue: SimpleQueue[tuple[Work[Any], Future[Any]] | None] = SimpleQueue()
         self._abandoned: set[Future[Any]] = set()
+        self._giving_up = threading.Lock()
+        """So that caller and thread agree on whether a call was given up or has ended."""
         self._threads = threads
         for _ in range(threads):
             self._spawn()
@@ -97,9 +99,11 @@ class Workers:
 
     def _abandon(self, future: Future[Any]) -> None:
         """Its thread is stuck in the call: let it be, and have another for the rest."""
-        if future.running():
+        with self._giving_up:
+            if not future.running():
+                return
             self._abandoned.add(future)
-            self._spawn()
+        self._spawn()
 
     def _spawn(self) -> None:
         threading.Thread(target=self._run, name=f"libvirt-{self._name}", daemon=True).start()
@@ -111,10 +115,16 @@ class Workers:
             if not future.set_running_or_notify_cancel():
                 continue
             connection = self._carry_out(connection, work, future)
-            if future in self._abandoned:
-                self._abandoned.discard(future)
+            if self._was_abandoned(future):
                 break
         _close(connection)
+
+    def _was_abandoned(self, future: Future[Any]) -> bool:
+        """Whether another thread has taken this one's place during that call."""
+        with self._giving_up:
+            abandoned = future in self._abandoned
+            self._abandoned.discard(future)
+        return abandoned
 
     def _carry_out(
         self, connection: "libvirt.virConnect | None", work: Work[T], future: Future[T]
@@ -160,3 +170,26 @@ def detached(uri: str, work: Work[T]) -> "asyncio.Future[T]":
 
     threading.Thread(target=run, name="libvirt-detached", daemon=True).start()
     return asyncio.wrap_future(future)
+
+
+class LongCalls:
+    """Detached calls by name: one that still hangs from before is not repeated."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._under_way: dict[str, asyncio.Future[Any]] = {}
+
+    def begin(self, name: str, work: Work[Any]) -> "asyncio.Future[Any]":
+        """Do `work`, or wait for the call of that name that is under way."""
+        known = self._under_way.get(name)
+        if known is not None:
+            return known
+        call = self._under_way[name] = detached(self._uri, work)
+        call.add_done_callback(lambda done: self._over(name, done))
+        return call
+
+    def _over(self, name: str, call: "asyncio.Future[Any]") -> None:
+        """It may end long after its caller has seen what it waited for, or given up."""
+        del self._under_way[name]
+        if not call.cancelled() and (error := call.exception()) is not None:
+            log.info("%s ended late: %s", name, error)

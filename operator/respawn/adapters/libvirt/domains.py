@@ -6,14 +6,16 @@ libvirt from adding other domains meanwhile: nobody should look at what he is ju
 list call would wait for every such domain; a look waits for its own only.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import libvirt
 
-from respawn.adapters.libvirt.names import METADATA_URI
+from respawn.adapters.libvirt.names import METADATA_URI, incarnation_of
+from respawn.adapters.libvirt.processes import Qemu
 from respawn.adapters.libvirt.reading import Mark, describe, read_mark
-from respawn.model.host import DomainState
+from respawn.model.host import DomainState, Incarnation, Look
 from respawn.ports.errors import Refused
 
 STATUS_FILES = Path("/run/libvirt/qemu")
@@ -87,3 +89,47 @@ def remembered_mark(name: str, folder: Path = STATUS_FILES) -> Mark | None:
         return describe((folder / f"{name}.xml").read_text()).mark
     except (OSError, ValueError):
         return None
+
+
+def judged(
+    uid: str,
+    seen: Seen | None,
+    here: Sequence[Qemu],
+    *,
+    boot_id: str,
+    marked: Callable[[str, int], bool],
+) -> Look:
+    """What libvirt (None: it has no such domain, or is silent) and the processes say together.
+
+    `marked` tells whether an incarnation has our mark of having been paused.
+    """
+    pids = tuple(q.pid for q in here)
+    if seen is None:
+        ours = [q for q in here if q.command.incarnation is not None]
+        if not ours:
+            return Look(uid, processes=pids)
+        newest = max(ours, key=lambda q: (q.command.incarnation, q.started))
+        name = newest.command.domain or ""
+        return Look(
+            uid, _incarnation(uid, name, remembered_mark(name), here, boot_id), None, processes=pids
+        )
+    domain = _incarnation(uid, seen.name, seen.mark, here, boot_id)
+    paused = marked(uid, domain.epoch) or seen.io_error
+    return Look(uid, domain, seen.state, seen.state is DomainState.PAUSED and paused, pids)
+
+
+def _incarnation(
+    uid: str, name: str, mark: Mark | None, here: Sequence[Qemu], boot_id: str
+) -> Incarnation:
+    """Who it is. An epoch of 0 is somebody else's domain with that UUID: never touched."""
+    named = incarnation_of(name)
+    own = next((q for q in here if q.command.domain == name), None)
+    return Incarnation(
+        uid,
+        named[1] if named is not None and named[0] == uid else 0,
+        boot_id=mark.boot_id if mark else boot_id,
+        namespace=mark.namespace if mark else "",
+        name=mark.name if mark else "",
+        pid=own.pid if own else None,
+        started=own.started if own else None,
+    )

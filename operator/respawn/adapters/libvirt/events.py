@@ -8,8 +8,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import libvirt
 
@@ -20,6 +22,8 @@ from respawn.model.conditions import Reason
 log = logging.getLogger(__name__)
 RETRY = 0.25
 """Seconds between two attempts to connect."""
+POLL = 0.1
+"""Seconds between two looks at something whose event may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,26 @@ def told_by_host(event: DomainEvent) -> bool:
         libvirt.VIR_DOMAIN_EVENT_SHUTDOWN,
         libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST,
     )
+
+
+class Changes:
+    """Wakes those who wait for something about one server's domain to change."""
+
+    def __init__(self) -> None:
+        self._next: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        """Each as long as somebody waits for it."""
+
+    def tell(self, uid: str) -> None:
+        """Something about it has changed."""
+        if (waited := self._next.pop(uid, None)) is not None:
+            waited.set()
+
+    async def of(self, uid: str) -> None:
+        """Until it is told of, or POLL seconds: an event may be lost."""
+        change = self._next.setdefault(uid, asyncio.Event())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                await change.wait()
 
 
 class Events:

@@ -1,8 +1,6 @@
 """Port Hypervisor: the local libvirt and the QEMU processes of this host."""
 
 import asyncio
-import logging
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +9,14 @@ import libvirt
 
 from respawn.adapters.libvirt.addresses import GuestAddresses
 from respawn.adapters.libvirt.ceph_access import ensure_secret
-from respawn.adapters.libvirt.connection import LOCAL, Workers, detached
+from respawn.adapters.libvirt.connection import LOCAL, LongCalls, Workers
 from respawn.adapters.libvirt.domain_xml import DomainSettings, domain_xml
-from respawn.adapters.libvirt.domains import Seen, exact, remembered_mark, see
+from respawn.adapters.libvirt.domains import exact, judged, see
+from respawn.adapters.libvirt.endings import Endings, recorded
 from respawn.adapters.libvirt.errors import of_libvirt
-from respawn.adapters.libvirt.events import DomainEvent, Events, ending, told_by_host
+from respawn.adapters.libvirt.events import Changes, DomainEvent, Events
 from respawn.adapters.libvirt.journal import FOLDER, Marks, RunJournal
-from respawn.adapters.libvirt.names import incarnation_of
-from respawn.adapters.libvirt.processes import Processes, Qemu
-from respawn.adapters.libvirt.reading import logged_ending
+from respawn.adapters.libvirt.processes import Processes
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState, Exit, Incarnation, Look
 from respawn.model.node import ReportState, ServerReport
@@ -27,7 +24,6 @@ from respawn.model.server import domain_name
 from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
 from respawn.ports.hypervisor import DomainOrder
 
-log = logging.getLogger(__name__)
 LOOK_DEADLINE = 4.0
 """Longer than the hook's: a look at a domain that is asked about waits until it is answered."""
 LOOKING = 8
@@ -35,18 +31,8 @@ LOOKING = 8
 CREATE_DEADLINE = 60.0
 ORDER_DEADLINE = 5.0
 PAUSE_DEADLINE = 5.0
-KILL_PATIENCE = 3.0
-"""Seconds for a QEMU to close its images in order; one whose storage is cut never does."""
-KILL_DEADLINE = 10.0
 CREATING = 4
 """Domains that are created side by side."""
-POLL = 0.1
-"""Seconds between two looks at something whose event may be lost."""
-
-LOGS = Path("/var/log/libvirt/qemu")
-LOG_TAIL = 16384
-"""Bytes of a log that are looked at: its end is written last."""
-
 _REPORTED = {
     DomainState.RUNNING: ReportState.RUNNING,
     DomainState.PAUSED: ReportState.PAUSED,
@@ -85,11 +71,9 @@ class LibvirtHypervisor:
         self._orders = Workers(uri, "orders")
         self._addresses = GuestAddresses(uri, on_change)
         self._events: Events | None = None
-        self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._under_way: dict[tuple[str, str, int], asyncio.Future[Any]] = {}
-        self._ending: set[tuple[str, int]] = set()
-        """Ended by us, and libvirt's word of it is yet to come: it may follow what a look shows."""
-        self._told_by_host: set[tuple[str, int]] = set()
+        self._changes = Changes()
+        self._long_calls = LongCalls(uri)
+        self._endings = Endings(self.processes, self._is_known, self._changes)
         self._over_for_good: set[tuple[str, int]] = set()
         """Admitted in this boot, and gone since: a scan need not ask for all there ever was."""
 
@@ -123,38 +107,7 @@ class LibvirtHypervisor:
         here = [q for q in await self.processes.fresh() if q.command.uid == uid]
         if silence is not None and not here:
             raise silence
-        return self._judged(uid, seen, here)
-
-    def _judged(self, uid: str, seen: Seen | None, here: list[Qemu]) -> Look:
-        pids = tuple(q.pid for q in here)
-        if seen is None:
-            ours = [q for q in here if q.command.incarnation is not None]
-            if not ours:
-                return Look(uid, processes=pids)
-            newest = max(ours, key=lambda q: (q.command.incarnation, q.started))
-            mark = remembered_mark(newest.command.domain or "")
-            seen = Seen(newest.command.domain or "", mark, DomainState.STARTING)
-            return Look(uid, self._incarnation(uid, seen, here), None, processes=pids)
-        domain = self._incarnation(uid, seen, here)
-        paused = self._paused_by_us.has(uid, domain.epoch) or seen.io_error
-        by_us = seen.state is DomainState.PAUSED and paused
-        return Look(uid, domain, seen.state, by_us, pids)
-
-    def _incarnation(self, uid: str, seen: Seen, here: list[Qemu]) -> Incarnation:
-        """Who it is. An epoch of 0 is somebody else's domain with that UUID: never touched."""
-        named = incarnation_of(seen.name)
-        epoch = named[1] if named is not None and named[0] == uid else 0
-        own = next((q for q in here if q.command.domain == seen.name), None)
-        mark = seen.mark
-        return Incarnation(
-            uid,
-            epoch,
-            boot_id=mark.boot_id if mark else self._boot_id,
-            namespace=mark.namespace if mark else "",
-            name=mark.name if mark else "",
-            pid=own.pid if own else None,
-            started=own.started if own else None,
-        )
+        return judged(uid, seen, here, boot_id=self._boot_id, marked=self._paused_by_us.has)
 
     async def scan(self) -> tuple[Look, ...]:
         """A look at every server of ours there is on this host, running or half-started.
@@ -173,12 +126,20 @@ class LibvirtHypervisor:
         self._over_for_good |= {this for this in admitted if this[0] in gone}
         return tuple(look for look in looks if not look.absent)
 
+    async def _is_known(self, uid: str, epoch: int) -> bool:
+        """Whether libvirt, if it answers, has a domain of that incarnation."""
+        try:
+            seen = await self._looks.call(lambda c: see(c, uid), LOOK_DEADLINE)
+        except Unavailable:
+            return False
+        return seen is not None and seen.name == domain_name(uid, epoch)
+
     # Starting.
 
     async def create(self, order: DomainOrder) -> Incarnation:
         """Create and start it. libvirt asks the hook meanwhile."""
         uid, epoch = order.server.uid, order.server.placement.epoch
-        self._ending.discard((uid, epoch))
+        self._endings.not_by_us((uid, epoch))
         try:
             xml = domain_xml(order, self._settings)
         except ValueError as error:
@@ -220,57 +181,11 @@ class LibvirtHypervisor:
         await self._orders.call(work, ORDER_DEADLINE)
 
     async def kill(self, incarnation: Incarnation) -> None:
-        """End exactly that incarnation; returns when its QEMU is gone and libvirt knows it.
-
-        libvirt itself is never told to destroy: it can only do so by UUID, and would wait for
-        whatever it is busy with.
-        """
+        """End exactly that incarnation; returns when its QEMU is gone and libvirt knows it."""
         this = (incarnation.uid, incarnation.epoch)
-        self._ending.add(this)
-        try:
-            await self._end_process(this)
-            await self._until_forgotten(*this)
-        except BaseException:
-            # Also when given up: whether, and of what, it ends later is news again.
-            self._ending.discard(this)
-            raise
+        # safety: the caller has read, under the server's lock, that this incarnation must end.
+        await self._endings.bring_about(this)
         self._paused_by_us.drop(*this)
-
-    async def _end_process(self, this: tuple[str, int]) -> None:
-        """Whatever QEMUs there are of it; one that libvirt is about to start is waited for."""
-        deadline = asyncio.get_running_loop().time() + KILL_DEADLINE
-        while True:
-            pids = [q.pid for q in await self.processes.fresh() if q.command.incarnation == this]
-            for pid in pids:
-                # safety: by a pidfd, and only while its own command line names this UID and epoch:
-                # a later incarnation is another process.
-                await self.processes.end(
-                    pid,
-                    lambda q: q.command.incarnation == this,
-                    patience=KILL_PATIENCE,
-                    deadline=KILL_DEADLINE,
-                )
-            if pids or not await self._is_known(*this):
-                return
-            if asyncio.get_running_loop().time() > deadline:
-                raise Unavailable("libvirt has it without a QEMU: it can not be ended now")
-            await self._change_of(this[0])
-
-    async def _until_forgotten(self, uid: str, epoch: int) -> None:
-        """A moment for libvirt to notice; it is gone all the same if libvirtd is down."""
-        deadline = asyncio.get_running_loop().time() + ORDER_DEADLINE
-        while await self._is_known(uid, epoch):
-            if asyncio.get_running_loop().time() > deadline:
-                return
-            await self._change_of(uid)
-
-    async def _is_known(self, uid: str, epoch: int) -> bool:
-        """Whether libvirt, if it answers, has a domain of that incarnation."""
-        try:
-            seen = await self._looks.call(lambda c: see(c, uid), LOOK_DEADLINE)
-        except Unavailable:
-            return False
-        return seen is not None and seen.name == domain_name(uid, epoch)
 
     # Pausing.
 
@@ -289,7 +204,7 @@ class LibvirtHypervisor:
         self._paused_by_us.put(*this)  # before it: a mark on a running domain says nothing
         if look.state is not DomainState.PAUSED:
             # safety: a paused guest loses nothing, and can write nothing.
-            call = self._once("suspend", this, lambda domain: domain.suspend())
+            call = self._order("suspend", this, lambda domain: domain.suspend())
             await self._until(this, DomainState.PAUSED, call)
 
     async def resume(self, incarnation: Incarnation) -> None:
@@ -297,29 +212,15 @@ class LibvirtHypervisor:
         this = (incarnation.uid, incarnation.epoch)
         # safety: the caller has read that it is still placed here and not fenced; the name is
         # compared, so that no other incarnation is resumed.
-        call = self._once("resume", this, lambda domain: domain.resume())
+        call = self._order("resume", this, lambda domain: domain.resume())
         await self._until(this, DomainState.RUNNING, call)
         self._paused_by_us.drop(*this)
 
-    def _once(
+    def _order(
         self, what: str, this: tuple[str, int], order: Callable[["libvirt.virDomain"], Any]
     ) -> "asyncio.Future[Any]":
-        """The call on that incarnation; one that still hangs from before is not repeated."""
-        key = (what, *this)
-        known = self._under_way.get(key)
-        if known is not None:
-            return known
         name = domain_name(*this)
-        call = detached(self._uri, lambda c: order(exact(c, this[0], name)))
-        self._under_way[key] = call
-        call.add_done_callback(lambda done: self._over(key, done))
-        return call
-
-    def _over(self, key: tuple[str, str, int], call: "asyncio.Future[Any]") -> None:
-        """It may end long after its caller has seen what it waited for, or given up."""
-        del self._under_way[key]
-        if not call.cancelled() and (error := call.exception()) is not None:
-            log.info("%s of %s.%s ended late: %s", *key, error)
+        return self._long_calls.begin(f"{what} {name}", lambda c: order(exact(c, this[0], name)))
 
     async def _until(
         self, this: tuple[str, int], wanted: DomainState, call: "asyncio.Future[Any]"
@@ -334,7 +235,7 @@ class LibvirtHypervisor:
                 return
             if call.done() and (error := call.exception()) is not None:
                 raise of_libvirt(error) if isinstance(error, libvirt.libvirtError) else error
-            await self._change_of(this[0])
+            await self._changes.of(this[0])
         raise Unavailable(f"it is not {wanted} within {PAUSE_DEADLINE:g} s")
 
     # Telling.
@@ -358,38 +259,15 @@ class LibvirtHypervisor:
 
     async def recorded_ending(self, uid: str, epoch: int) -> Reason | None:
         """From libvirt's log of that QEMU, whose name no other incarnation has."""
-        return await asyncio.to_thread(_read_ending, LOGS / f"{domain_name(uid, epoch)}.log")
+        return await asyncio.to_thread(recorded, uid, epoch)
 
     def _handle(self, event: DomainEvent) -> None:
         this = (event.uid, event.epoch)
-        if told_by_host(event):
-            self._told_by_host.add(this)
-        reason = ending(event, by_host=this in self._told_by_host)
         if event.event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
-            self._told_by_host.discard(this)
             self._paused_by_us.drop(*this)
             self._addresses.forget(event.uid)
-        if reason is not None and this not in self._ending:
-            self._on_exit(Exit(event.uid, event.epoch, reason))
-        if event.event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
-            self._ending.discard(this)
-        self._changed.pop(event.uid, asyncio.Event()).set()
+        reason = self._endings.news(event)
+        if reason is not None:
+            self._on_exit(Exit(*this, reason))
+        self._changes.tell(event.uid)
         self._on_change(event.uid)
-
-    async def _change_of(self, uid: str) -> None:
-        """Until an event of that server, or POLL seconds: an event may be lost."""
-        try:
-            async with asyncio.timeout(POLL):
-                await self._changed[uid].wait()
-        except TimeoutError:
-            return
-
-
-def _read_ending(path: Path) -> Reason | None:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_TAIL))
-            return logged_ending(file.read().decode(errors="replace"))
-    except OSError as error:
-        log.info("libvirt wrote nothing down: %s", error)
-        return None

@@ -108,7 +108,10 @@ class LibvirtHost:
         """
         monitors = {monitor for pool in self._pools() for monitor in pool.monitors}
         known = await self._monitors.by_address(monitors)
-        self._addresses |= await asyncio.to_thread(self._towards.addresses, known)
+        found = await asyncio.to_thread(self._towards.addresses, known)
+        # safety: a fence covers what this boot ever used. Added in one go, after the wait: others
+        # add theirs meanwhile.
+        self._addresses |= found
         return Identity(
             node=self._node,
             machine_id=await self._machine(),

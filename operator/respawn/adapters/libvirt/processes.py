@@ -14,14 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from uuid import UUID
 
 from respawn.adapters.libvirt.names import incarnation_of
 from respawn.ports.errors import Unavailable
 
 PROC = Path("/proc")
 _OLD_RBD = re.compile(r"(?:^|[=,])rbd:(?P<pool>[^/:,]+)/(?P<image>[^:,@]+)")
-_OPTION_RBD = re.compile(r"(?:^|,)driver=rbd(?:,|$)")
+_OPTION_RBD = re.compile(r"(?:^|,)(?P<node>(?:[^=,]+\.)?)driver=rbd(?=,|$)")
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _MEMORY = re.compile(r"(?:size=)?([0-9]+)([bkmgtBKMGT]?)")
 _UNITS = {"b": 1, "k": 1 << 10, "": 1 << 20, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -69,7 +71,7 @@ def parse_command(argv: Sequence[str]) -> Command | None:
         return None
     name = _value(argv, "-name")
     return Command(
-        uid=_value(argv, "-uuid"),
+        uid=_uuid(_value(argv, "-uuid") or ""),
         domain=_guest(name) if name else None,
         images=tuple(dict.fromkeys(image for word in argv[1:] for image in _images(word))),
         memory=_memory(_value(argv, "-m") or ""),
@@ -78,7 +80,16 @@ def parse_command(argv: Sequence[str]) -> Command | None:
 
 
 def _value(argv: Sequence[str], option: str) -> str | None:
-    return argv[argv.index(option) + 1] if option in argv[:-1] else None
+    """QEMU takes an option with one dash or with two."""
+    return next((value for word, value in pairwise(argv) if word in (option, f"-{option}")), None)
+
+
+def _uuid(text: str) -> str | None:
+    """As libvirt writes it, whatever a person wrote."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return None
 
 
 def _guest(name: str) -> str:
@@ -94,9 +105,12 @@ def _memory(text: str) -> int:
 def _images(word: str) -> Iterator[str]:
     if word.startswith("{"):
         yield from _json_images(word)
-    elif _OPTION_RBD.search(word):
+    for option in _OPTION_RBD.finditer(word):
         fields = dict(part.partition("=")[::2] for part in word.split(","))
-        yield f"{fields.get('pool', '')}/{fields.get('image', '')}"
+        pool, image = (
+            fields.get(option["node"] + key, fields.get(key, "")) for key in ("pool", "image")
+        )
+        yield f"{pool}/{image}"
     for match in _OLD_RBD.finditer(word):
         yield f"{match['pool']}/{match['image']}"
 
@@ -113,6 +127,8 @@ def _json_images(word: str) -> Iterator[str]:
             if place.get("driver") == "rbd":
                 yield f"{place.get('pool', '')}/{place.get('image', '')}"
             places += place.values()
+        elif isinstance(place, list):
+            places += place
 
 
 class Processes:
@@ -164,7 +180,7 @@ class Processes:
         raw = (folder / "cmdline").read_bytes()
         if not raw and (folder / "comm").read_bytes().startswith((b"qemu", b"kvm")):
             threads = (folder / "task").iterdir()
-            raw = next((line for t in threads if (line := (t / "cmdline").read_bytes())), b"")
+            raw = next((line for thread in threads if (line := _read(thread / "cmdline"))), b"")
         return raw.decode(errors="replace").rstrip("\0").split("\0") if raw else []
 
     def ceph_sockets(self) -> frozenset[int]:
@@ -215,6 +231,14 @@ class Processes:
             return
         finally:
             os.close(descriptor)
+
+
+def _read(file: Path) -> bytes:
+    """Its content; nothing of a thread that is gone: it does not hide those that live."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 async def _ended(descriptor: int, patience: float) -> bool:

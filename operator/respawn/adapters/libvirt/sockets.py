@@ -134,19 +134,20 @@ class TowardsCeph:
         self, owned: Callable[[], frozenset[int]], tables: Iterable[Path] = TABLES
     ) -> None:
         self._owned, self._tables = owned, tuple(tables)
-        self._peers: frozenset[str] = frozenset()
+        self._peers: set[str] = set()
+        """Only ever added to, each time in one step: looks of several threads share it."""
 
     def addresses(self, monitors: Iterable[str]) -> frozenset[str]:
         """All of them; `monitors` as `IP:PORT`."""
         given = tuple(monitors)
-        self._peers |= {parts(monitor)[0] for monitor in given}
+        self._peers.update([parts(monitor)[0] for monitor in given])
         found = [link for t in self._tables if t.exists() for link in links(t.read_text())]
         strange = [link for link in found if link.remote not in self._peers and link.inode]
         if strange:
             ours = self._owned()
             # safety: once a peer, always one: what a QEMU leaves behind in the kernel belongs to
             # no process, and is still to be covered by a fence.
-            self._peers |= {link.remote for link in strange if link.inode in ours}
+            self._peers.update([link.remote for link in strange if link.inode in ours])
         routes = (route_source(monitor) for monitor in given)
         used = {link.local for link in found if link.remote in self._peers}
         return frozenset(used.union(route for route in routes if route is not None))

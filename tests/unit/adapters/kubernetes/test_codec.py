@@ -297,6 +297,15 @@ def test_a_servers_spec() -> None:
     )
 
 
+def test_a_word_that_only_a_later_version_knows_deletes_nothing() -> None:
+    """S10: an operator that was set back reads what its successor's CRD allows."""
+    spec = {"memory": {"size": "1Gi"}, "deletion": {"policy": "Archive"}}
+    assert codec_server.decode(body({}, **spec)).spec.retain_disks
+    for policy, retains in (({}, False), ({"policy": "Delete"}, False), ({"policy": ""}, False)):
+        it = codec_server.decode(body({}, memory={"size": "1Gi"}, deletion=policy))
+        assert it.spec.retain_disks is retains
+
+
 def test_what_was_never_looked_at_is_free_and_says_so_at_the_first_write() -> None:
     read = codec_server.decode({"metadata": {"name": "x", "uid": "u"}, "spec": SPEC})
     assert read.status == ServerStatus()

@@ -9,7 +9,7 @@ import libvirt
 import pytest
 
 from respawn.adapters.libvirt import connection
-from respawn.adapters.libvirt.connection import Workers, detached
+from respawn.adapters.libvirt.connection import LongCalls, Workers, detached
 from respawn.ports.errors import NotFound, Unavailable
 
 URI = "test:///default"
@@ -120,3 +120,48 @@ def test_detached_calls_do_not_wait_for_each_other() -> None:
         await asyncio.gather(*stuck)
 
     asyncio.run(scenario())
+
+
+def test_a_long_call_that_hangs_is_not_repeated() -> None:
+    async def main() -> None:
+        free, begun = threading.Event(), []
+
+        def hang(_: object) -> None:
+            begun.append(1)
+            free.wait(30)
+
+        calls = LongCalls(URI)
+        first = calls.begin("suspend vs-1", hang)
+        assert calls.begin("suspend vs-1", hang) is first
+        other = calls.begin("suspend vs-2", hang)
+        free.set()
+        await asyncio.wait([first, other])
+        assert len(begun) == 2
+        await calls.begin("suspend vs-1", hang)
+        assert len(begun) == 3, "it is over: the next is another"
+
+    asyncio.run(main())
+
+
+def test_a_call_that_ends_just_as_it_is_given_up_is_not_counted_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sixteen of these would be sixteen calls that hang, though none does."""
+    free = threading.Event()
+
+    class Late(connection.Future):  # type: ignore[type-arg]
+        def running(self) -> bool:
+            running = super().running()
+            free.set()  # the call ends here, and its thread goes on
+            time.sleep(0.2)
+            return running
+
+    monkeypatch.setattr(connection, "Future", Late)
+    monkeypatch.setattr(connection, "ABANDONED_AT_MOST", 1)
+
+    async def scenario(workers: Workers) -> None:
+        with pytest.raises(Unavailable):
+            await workers.call(lambda _: free.wait(30), 0.1)
+        assert await workers.call(lambda _: "free", 5) == "free"
+
+    run(scenario)

@@ -176,8 +176,15 @@ def test_a_guest_agents_cards() -> None:
         '{"ip-address":"10.40.0.7"},{"ip-address":"rubbish"}]}]}'
     )
     assert ordered(agent_addresses(answer)) == ("10.40.0.7", "2001:db8::5")
-    for broken in ("", "{}", '{"return": 5}', "[]"):
+    for broken in ("", "{}", '{"return": 5}', "[]", '{"return": ["a card"]}'):
         assert agent_addresses(broken) == ()
+
+
+@pytest.mark.parametrize("odd", ['"2001:db8::5%' + "x" * 200 + '"', "5", "true", "[]"])
+def test_a_guest_cannot_make_its_hosts_report_unwritable(odd: str) -> None:
+    """One address that the API server refuses, and nothing of the whole host is told any more."""
+    cards = f'[{{"ip-addresses":[{{"ip-address":{odd}}},{{"ip-address":"10.40.0.7"}}]}}]'
+    assert ordered(agent_addresses(f'{{"return":{cards}}}')) == ("10.40.0.7",)
 
 
 def event(kind: int, detail: int) -> DomainEvent:

@@ -52,12 +52,29 @@ def test_a_name_of_ours_with_another_uuid_is_not_ours() -> None:
     [
         ("-drive", "file=rbd:vms/some-image:id=admin:key=secret,format=raw"),
         ("-drive", "format=raw,file.driver=rbd,driver=rbd,pool=vms,image=some-image"),
+        ("-drive", "format=raw,file.driver=rbd,file.pool=vms,file.image=some-image"),
+        (
+            "-blockdev",
+            '{"driver":"quorum","children":[{"driver":"rbd","pool":"vms","image":"some-image"}]}',
+        ),
         ("-hda", "rbd:vms/some-image@snap"),
         ("-blockdev", '{"driver":"raw","file":{"driver":"rbd","pool":"vms","image":"some-image"}}'),
     ],
 )
 def test_an_image_is_seen_however_it_is_attached(words: tuple[str, ...]) -> None:
     assert parsed("qemu-system-x86_64", *words).images == ("vms/some-image",)
+
+
+@pytest.mark.parametrize(
+    "words", [("-uuid", UID.upper()), ("--uuid", UID), ("-uuid", UID.replace("-", ""))]
+)
+def test_a_uuid_is_read_however_it_is_written(words: tuple[str, ...]) -> None:
+    """As a person may, past libvirt, with whatever QEMU takes: a look goes by it."""
+    assert parsed("qemu-system-x86_64", *words).uid == UID
+
+
+def test_a_uuid_that_is_none_is_none() -> None:
+    assert parsed("qemu-system-x86_64", "-uuid", "rubbish").uid is None
 
 
 def test_tools_that_write_images_count_and_other_programs_do_not() -> None:
@@ -209,3 +226,21 @@ def test_a_dead_leader_with_a_living_thread_still_tells_who_it_is(tmp_path: Path
     (tmp_path / "uptime").write_text("1000.0 0.0")
     (qemu,) = Processes(tmp_path).scan()
     assert qemu.command.incarnation == (UID, 7)
+
+
+def test_a_qemu_whose_leader_is_dead_lives_as_long_as_a_thread_does(tmp_path: Path) -> None:
+    """Its threads end one by one: one that is gone between two looks does not hide the others."""
+    (tmp_path / "uptime").write_text("1000.0 1.0\n")
+    process = tmp_path / "7"
+    for thread in ("7", "8", "9"):
+        (process / "task" / thread).mkdir(parents=True)
+    (process / "cmdline").write_bytes(b"")
+    (process / "comm").write_bytes(b"qemu-system-x86\n")
+    (process / "stat").write_text("7 (qemu-system-x86) Z " + " ".join(["0"] * 18 + ["5000"]))
+    (process / "task" / "7" / "cmdline").write_bytes(b"")
+    line = "\0".join(BY_LIBVIRT).encode() + b"\0"
+    (process / "task" / "9" / "cmdline").write_bytes(line)
+    (found,) = Processes(tmp_path).scan()  # thread 8 has just gone
+    assert found.command.incarnation == (UID, 7)
+    (process / "task" / "9" / "cmdline").write_bytes(b"")
+    assert not Processes(tmp_path).scan(), "all of it is dead"
