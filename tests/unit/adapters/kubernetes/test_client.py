@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+import respawn
 from respawn.adapters.kubernetes import errors
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.cluster import KubernetesCluster
@@ -358,7 +360,8 @@ def test_a_process_of_a_time_that_never_was_ends() -> None:
         "from respawn.adapters.kubernetes.revisions import Revisions\n"
         "Revisions().listed(NODES, 4, 5)"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    command, here = [sys.executable, "-c", script], Path(respawn.__file__).parents[1]
+    run = subprocess.run(command, cwd=here, capture_output=True, text=True)
     assert run.returncode == EXIT_CODE and "restored from a backup" in run.stderr
 
 
