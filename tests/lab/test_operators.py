@@ -54,6 +54,7 @@ def test_host_and_leader_die_together(fleet: Fleet) -> None:
     fleet.check_disks("gold", boots=boots + 1)
 
 
+@pytest.mark.extended
 def test_operators_in_a_storm_and_a_frozen_api_server(fleet: Fleet) -> None:
     """Nothing dies of either; a host that is lost in the storm is recovered in it."""
     pids, fences = fleet.pids(), fleet.fences()
