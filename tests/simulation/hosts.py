@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.api import ApiPort, FakeApi
-from tests.simulation.ceph import FakeCeph, HeartPort
+from tests.simulation.ceph import CephPort, FakeCeph, HeartPort
 from tests.simulation.clock import SimClock
 from tests.simulation.libvirt import FakeLibvirt, HypervisorPort
 from tests.simulation.net import Gate, Kernel, Net, Process
@@ -136,6 +136,7 @@ class SimHost:
             journal=self.journal,
             host=HostPort(self, process),
             heart=HeartPort(self.ceph, process, self.name),
+            epochs=CephPort(self.ceph, process),
             clock=self.clock,
         )
         me = await ports.host.identity()

@@ -47,7 +47,7 @@ class Agent:
         )
         self.hands = Hands(
             state=self.state, cluster=ports.cluster, hypervisor=ports.hypervisor, host=ports.host,
-            locks=locks, clock=ports.clock, pools=lambda: self.pools,
+            epochs=ports.epochs, locks=locks, clock=ports.clock, pools=lambda: self.pools,
         )  # fmt: skip
         self.reporting = Reporting(self.state, ports, wake=self.wake)
         self.rejoining = Rejoining(self.state, ports, self.hands, self.guard)

@@ -25,11 +25,12 @@ from respawn.model.host import (
 from respawn.model.node import FencePhase, Node
 from respawn.model.placement import Phase
 from respawn.model.server import Server
-from respawn.model.storage import Pool
+from respawn.model.storage import EpochMark, Pool
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import ServerReads
 from respawn.ports.errors import Conflict, NotFound, Refused
 from respawn.ports.hypervisor import DomainOrder, Host, Hypervisor
+from respawn.ports.images import Epochs
 
 WORD = 1.0
 """Seconds after a domain is gone in which libvirt may still tell how it ended: its event comes by
@@ -41,10 +42,11 @@ class Hands:
 
     def __init__(
         self, *, state: AgentState, cluster: ServerReads, hypervisor: Hypervisor, host: Host,
-        locks: ServerLocks, clock: Clock, pools: Callable[[], Mapping[str, Pool]],
+        epochs: Epochs, locks: ServerLocks, clock: Clock, pools: Callable[[], Mapping[str, Pool]],
     ) -> None:  # fmt: skip
         self._state, self._cluster, self._hypervisor = state, cluster, hypervisor
-        self._host, self._locks, self._clock, self._pools = host, locks, clock, pools
+        self._host, self._epochs, self._locks = host, epochs, locks
+        self._clock, self._pools = clock, pools
         self._words: defaultdict[tuple[str, int], asyncio.Event] = defaultdict(asyncio.Event)
 
     async def do(self, step: AgentStep) -> None:
@@ -150,6 +152,13 @@ class Hands:
         self._state.put_server(fresh)
         if not guard.check_server(fresh, ask, me).allowed:
             return
+        said = guard.check_mark(await self._mark(fresh), ask)
+        if not said.allowed:
+            # Not tried again: an image's epoch only rises.
+            self._state.exits[step.uid] = Exit(
+                step.uid, step.epoch, Reason.START_FAILED, said.reason
+            )
+            return
         # safety: Placed here, at this epoch and boot, read just now; libvirt's hook asks again.
         # No lock is held: R6.
         try:
@@ -158,6 +167,15 @@ class Hands:
             self._failed(step, str(refused))
         except Conflict:
             return  # a domain is there already: the look that follows shows which
+
+    async def _mark(self, server: Server) -> EpochMark | None:
+        """The epoch of its root image; None: it has no image, and QEMU will say so."""
+        pool = self._pools().get(server.root.pool) if server.root else None
+        if server.root is None or pool is None:
+            return None
+        with suppress(NotFound):
+            return await self._epochs.read_epoch(pool, server.root.image)
+        return None
 
     def _failed(self, step: Create, message: str) -> None:
         this = (step.uid, step.epoch)

@@ -12,6 +12,7 @@ from pathlib import Path
 from respawn.adapters.ceph.access import Access, fixed
 from respawn.adapters.ceph.hearts import CephHeart
 from respawn.adapters.ceph.host import HostCeph
+from respawn.adapters.ceph.images import CephImages
 from respawn.adapters.clock import SystemClock
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.config import ConfigError as KubeconfigError
@@ -48,6 +49,7 @@ class Process:
         self._hypervisor = self._make_hypervisor()
         self._ceph_access = fixed(Access(config.ceph_client, conffile=str(config.ceph.conf)))
         self._ceph = HostCeph(self._ceph_access)
+        self._images = CephImages(self._ceph_access)
         self._heart = CephHeart(self._ceph_access, pool=config.ceph.pool, host=config.node)
         self._host = self._make_host()
         self._clock = SystemClock()
@@ -104,6 +106,7 @@ class Process:
             journal=self._journal,
             host=self._host,
             heart=self._heart,
+            epochs=self._images,
             clock=self._clock,
         )
         told = HeartFiles().account()
@@ -122,6 +125,7 @@ class Process:
             self._hypervisor.close()
             self._host.close()
             self._ceph.close()
+            await self._images.close()
 
     async def _work(self, inputs: Inputs, stop: asyncio.Event) -> None:
         link = HeartLink(

@@ -6,6 +6,7 @@ from respawn.ports.clock import Clock
 from respawn.ports.cluster import HostCluster
 from respawn.ports.heart import HeartWrites
 from respawn.ports.hypervisor import Host, Hypervisor, Journal
+from respawn.ports.images import Epochs
 
 RETRY = 1.0
 """Seconds until something that got no answer is tried again."""
@@ -20,4 +21,5 @@ class AgentPorts:
     journal: Journal
     host: Host
     heart: HeartWrites
+    epochs: Epochs
     clock: Clock

@@ -209,6 +209,12 @@ class Server:
         """The node on which an instance may exist."""
         return self.placement.node if self.placement.held else None
 
+    @property
+    def root(self) -> DiskStatus | None:
+        """The disk that carries the epoch: the one named root, as the API asks for."""
+        made = [disk for disk in self.status.disks if disk.exists]
+        return next((d for d in made if d.name == ROOT_DISK), made[0] if made else None)
+
     def placed_at(self, node: str, epoch: int, boot_id: str) -> bool:
         """Whether exactly this (host, epoch, boot) may be admitted."""
         p = self.placement

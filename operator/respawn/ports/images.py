@@ -10,7 +10,15 @@ from respawn.model.server import Disk, DiskStatus, Server
 from respawn.model.storage import EpochMark, Image, ImageClients, Pool
 
 
-class Images(Protocol):
+class Epochs(Protocol):
+    """What a host's agent reads of RBD. Every call may raise Unavailable."""
+
+    async def read_epoch(self, pool: Pool, image: str) -> EpochMark | None:
+        """The epoch in its metadata. Raises NotFound (no image)."""
+        ...
+
+
+class Images(Epochs, Protocol):
     """The operator's hand on RBD. Every call may raise Unavailable."""
 
     async def ensure_disk(
@@ -31,10 +39,6 @@ class Images(Protocol):
 
     async def break_lock(self, pool: Pool, image: str, locker: Locker) -> None:
         """Break exactly that lock (client and cookie); gone already is done."""
-        ...
-
-    async def read_epoch(self, pool: Pool, image: str) -> EpochMark | None:
-        """The epoch in its metadata. Raises NotFound (no image)."""
         ...
 
     async def write_epoch(self, pool: Pool, image: str, mark: EpochMark) -> None:

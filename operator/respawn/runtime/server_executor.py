@@ -30,7 +30,6 @@ from respawn.runtime.settling import (
     Settler,
     check_mark,
     pool_of,
-    root_of,
     with_lockers,
 )
 from respawn.runtime.store import Store
@@ -102,7 +101,7 @@ class ServerExecutor:
 
     async def _raise_epoch(self, server: Server, world: World) -> int:
         """Write the next epoch into the root image; a mere gap in epochs is no reason to hold."""
-        disk = root_of(server)
+        disk = server.root
         if disk is None:
             return server.placement.epoch + 1
         pool, image = pool_of(disk, world.pools), disk.image

@@ -10,7 +10,7 @@ from respawn.decide.clients import Settling
 from respawn.model.conditions import Reason
 from respawn.model.node import Node
 from respawn.model.placement import Locker, Phase, Proof, ProofKind
-from respawn.model.server import ROOT_DISK, DiskStatus, Server
+from respawn.model.server import DiskStatus, Server
 from respawn.model.storage import Entry, EpochMark, ImageClients, Pool, brief
 from respawn.model.world import World
 from respawn.ports.clock import Clock
@@ -131,7 +131,7 @@ class Settler:
         return tuple(zip(disks, parts, strict=True))
 
     async def _check_epoch(self, server: Server, pools: Mapping[str, Pool]) -> None:
-        disk = root_of(server)
+        disk = server.root
         if disk is None:
             return
         with suppress(NotFound):
@@ -179,12 +179,6 @@ def pool_of(disk: DiskStatus, pools: Mapping[str, Pool]) -> Pool:
     if pool is None:
         raise Refused(Reason.UNKNOWN_POOL, f"there is no StoragePool {disk.pool}; create it again")
     return pool
-
-
-def root_of(server: Server) -> DiskStatus | None:
-    """The disk that carries the epoch: the one named root, as the API asks for."""
-    made = [d for d in server.status.disks if d.exists]
-    return next((d for d in made if d.name == ROOT_DISK), made[0] if made else None)
 
 
 def check_mark(server: Server, image: str, mark: EpochMark | None) -> None:

@@ -23,7 +23,8 @@ def agent(kept: float | None, beaten: float | None) -> Agent:
     journal, nothing = SimJournal(), None
     if kept is not None:
         journal.keep_contact(kept)
-    parts: Any = {"cluster": nothing, "hypervisor": nothing, "host": nothing, "heart": nothing}
+    names = ("cluster", "hypervisor", "host", "heart", "epochs")
+    parts: Any = dict.fromkeys(names, nothing)
     return Agent(ME, AgentPorts(journal=journal, clock=Clock(), **parts), {}, beaten=beaten)  # type: ignore[arg-type]
 
 

@@ -38,8 +38,8 @@ def test_the_first_real_word_about_the_newest_epoch_stands(
     nothing: Any = None
     state = AgentState(ME, nothing)
     hands = Hands(
-        state=state, cluster=nothing, hypervisor=nothing, host=nothing, locks=nothing,
-        clock=nothing, pools=dict,
+        state=state, cluster=nothing, hypervisor=nothing, host=nothing, epochs=nothing,
+        locks=nothing, clock=nothing, pools=dict,
     )  # fmt: skip
     for word in words:
         hands.heard(word)
@@ -75,8 +75,8 @@ def hands_on(outside: Outside) -> Hands:
         state.put_server(outside.known)
     anything: Any = outside
     return Hands(
-        state=state, cluster=anything, hypervisor=anything, host=anything, locks=ServerLocks(),
-        clock=anything, pools=dict,
+        state=state, cluster=anything, hypervisor=anything, host=anything, epochs=anything,
+        locks=ServerLocks(), clock=anything, pools=dict,
     )  # fmt: skip
 
 

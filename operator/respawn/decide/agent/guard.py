@@ -7,6 +7,7 @@ begun, used as a proof and lifted between the two, and an old epoch would run.
 from respawn.model.host import Ask, GuardAnswer, Identity
 from respawn.model.node import FencePhase, Node
 from respawn.model.server import Server
+from respawn.model.storage import EpochMark
 
 INCOMING = frozenset({"migrate", "restore"})
 """Operations that bring a running guest from elsewhere: nobody orders these."""
@@ -50,6 +51,19 @@ def check_server(server: Server | None, ask: Ask, me: Identity) -> GuardAnswer:
         p = server.placement
         return _no(f"epoch {ask.epoch} is not placed here: {p.phase} {p.epoch} on {p.node}")
     return _yes(f"epoch {ask.epoch} is placed here")
+
+
+def check_mark(mark: EpochMark | None, ask: Ask) -> GuardAnswer:
+    """The epoch in the root image, read after the server; None: it has none."""
+    # safety: S5. Whoever raised it is placed, or was, at a later epoch than this server as the API
+    # has it: only an API that was restored from a backup believes in the earlier one still, and the
+    # later instance may run.
+    if mark is not None and mark.epoch > ask.epoch:
+        return _no(
+            f"its root image is at epoch {mark.epoch}, its placement at {ask.epoch}: if the "
+            "control plane was restored from a backup, see docs/restore.md"
+        )
+    return _yes(f"its root image is not ahead of epoch {ask.epoch}")
 
 
 def _yes(reason: str) -> GuardAnswer:

@@ -8,6 +8,7 @@ from respawn.decide.agent import guard
 from respawn.model.host import Ask
 from respawn.model.node import Fence, FencePhase, HostStatus, NodeSpec, Registration
 from respawn.model.placement import Phase, Placement
+from respawn.model.storage import EpochMark
 
 ASK = Ask(UID, 1, "boot-1", "customer-a", "web-1")
 
@@ -54,6 +55,15 @@ def registered(boot: str, *addresses: str):
 )
 def test_the_first_read(host, allowed: bool) -> None:
     said = guard.check_node(host, ME)
+    assert said.allowed is allowed and said.reason
+
+
+@pytest.mark.parametrize(
+    ("mark", "allowed"),
+    [(None, True), (0, True), (1, True), (2, False)],
+)
+def test_what_the_root_image_says(mark: int | None, allowed: bool) -> None:
+    said = guard.check_mark(None if mark is None else EpochMark(mark, 7), ASK)
     assert said.allowed is allowed and said.reason
 
 
