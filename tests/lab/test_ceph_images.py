@@ -421,7 +421,7 @@ def test_an_import_that_broke_off_starts_again(
             if broken_at != "half written":
                 opened.create_snap("golden")
         if broken_at == "only not renamed":
-            marks.write(ioctx, part, {marks.OWNER: image.uid})
+            marks.write(ioctx, part, {marks.OWNER: image.uid, marks.CHECKSUM: SHA256})
 
     operator.call(break_off)
     source = FileSource(str(golden_file) if broken_at != "only not renamed" else "/nowhere")
