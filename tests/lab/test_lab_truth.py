@@ -127,7 +127,7 @@ def test_two_qemus_on_one_image_are_two_active_writers_and_leave_foreign_records
 def test_a_record_wiped_from_the_disk_is_lost(lab: LabTool) -> None:
     server = ByHand(lab, "wiped")
     server.start("host-1")
-    last = writes(lab, server, 20)
+    last = writes(lab, server, 8)
     lab("guest", "kill", server.full_name)
     assert lab.guest(server.full_name)["lost"] == []
     wipe_record(lab, server, last - 5)
@@ -308,7 +308,7 @@ def kept(lab: LabTool) -> ByHand:
     allow_ceph(lab, "host-2")
     server = ByHand(lab, KEPT)
     server.start("host-2")
-    writes(lab, server, 20)
+    writes(lab, server, 5)
     return server
 
 
