@@ -25,22 +25,30 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
   kubectl ARGS…                     kubectl on this lab
   logs [PART]                       the log of a part; without PART, the parts that have one
 
-  host power-off|power-on|power-cycle|shutdown|freeze|thaw HOST
+  host power-off|power-on|power-cycle HOST
+                                    HOST: host-1, host-2 …; as by its switch: nobody is told
+  host shutdown HOST                its services and guests are told to end, then power off
+  host freeze|thaw HOST             every process stands still; its kernel still answers pings
   host cut|heal HOST PLANE…         PLANE: management storage migration tenant all
   host add|remove HOST
   host exec HOST -- CMD…
-  switch cut|heal PLANE…            the whole switch of that plane
+  switch cut|heal PLANE…            that plane of all hosts
   agent|heart|libvirtd stop|start|kill|freeze|thaw HOST
+                                    stop: until start; kill: it comes back after 1 s
   operator stop|start|kill|freeze|thaw INDEX
+                                    INDEX: 1, 2 …
   operator crash-after|freeze-after INDEX STEP
                                     restart it; once, right after that step, it ends or stops
-  operator leader
+                                    (a wrong STEP is answered with their names)
+  operator leader                   which one leads
   api stop|start|freeze|thaw
   ceph stop|start|freeze|thaw mon.a|mgr.x|osd.N|all
   ceph exec -- CMD…
 
   guest NAMESPACE/NAME              what the guest itself proves, from its console and disk
-  guest kill|panic|poweroff|reboot NAMESPACE/NAME
+  guest kill NAMESPACE/NAME         SIGKILL to its QEMU
+  guest panic|poweroff|reboot NAMESPACE/NAME
+                                    asked of the guest itself, over the tenant network
   ping NAMESPACE/NAME --seconds S   10 ms period, over the tenant network
   domains                           every QEMU there is, from the process tables
   writers                           who could write to each image
