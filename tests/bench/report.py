@@ -27,7 +27,8 @@ def write_report(folder: Path, page: Path) -> None:
 
 def plot(result: dict[str, Any], path: Path) -> None:
     """Stacked bars: one per round, split into its phases."""
-    figure, axis = plt.subplots(figsize=(8, 0.4 * len(result["lost"]) + 1.8))
+    size = (8, 0.4 * len(result["lost"]) + 1.8)
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
     for row, sample in enumerate(result["lost"]):
         left = 0.0
         for phase, colour in zip(PHASES, COLOURS, strict=True):
@@ -35,15 +36,15 @@ def plot(result: dict[str, Any], path: Path) -> None:
             axis.barh(row, sample[phase], left=left, color=colour, label=label, height=0.7)
             left += sample[phase]
     limit = result["fenceAfter"] + statistics.median(result["cold"])
-    axis.axvline(limit, color="black", linestyle="--", linewidth=1)
-    axis.text(limit, -0.9, " fenceAfter + cold start", fontsize=8, va="center")
+    name = "fenceAfter + cold start"
+    axis.axvline(limit, color="black", linestyle="--", linewidth=1, label=name)
     axis.set_yticks(range(len(result["lost"])), [str(n + 1) for n in range(len(result["lost"]))])
     axis.invert_yaxis()
     axis.set_xlabel("seconds from the host's power-off to the first fsynced record elsewhere")
     axis.set_ylabel("round")
     axis.set_title(f"profile {result['profile']}: one server loses its host")
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, -0.45), ncols=5, frameon=False)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    figure.legend(loc="outside lower center", ncols=6, frameon=False)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
