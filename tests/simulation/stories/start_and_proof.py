@@ -141,6 +141,7 @@ async def fence_begun_used_and_lifted_between_two_reads(lab: Lab) -> None:
     """The hook stalls between its reads, while the operator revokes, proves, frees and lifts."""
     await lab.begin()
     libvirt(lab).busy["create"] = 45.0
+    libvirt(lab).busy["hook"] = 0.05  # `until` looks every 10 ms, and is not to miss it
     uid, servers, second = await unknown_to_the_next_leader(lab)
     lab.cordon("host-1")
     await fence_host_1(lab)
