@@ -170,11 +170,12 @@ class Hands:
 
     async def _mark(self, server: Server) -> EpochMark | None:
         """The epoch of its root image; None: it has no image, and QEMU will say so."""
-        pool = self._pools().get(server.root.pool) if server.root else None
-        if server.root is None or pool is None:
+        root = server.root
+        pool = self._pools().get(root.pool) if root else None
+        if root is None or pool is None:
             return None
         with suppress(NotFound):
-            return await self._epochs.read_epoch(pool, server.root.image)
+            return await self._epochs.read_epoch(pool, root.image)
         return None
 
     def _failed(self, step: Create, message: str) -> None:

@@ -1,0 +1,39 @@
+"""Events are told one by one behind the work, in a quarter of the API server's time at the most."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, cast
+
+from tests.simulation.loop import run
+
+from respawn.adapters.kubernetes.herald import PAUSE, Herald
+from respawn.adapters.kubernetes.telling import Told
+
+
+class SlowTeller:
+    """Takes `takes` seconds for each event."""
+
+    def __init__(self, takes: float) -> None:
+        self.takes, self.begun = takes, list[float]()
+
+    async def tell(self, about: Any, **_: Any) -> None:
+        self.begun.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.takes)
+
+
+def test_a_server_that_answers_slowly_is_given_fewer_events() -> None:
+    async def scenario(takes: float) -> list[float]:
+        teller = SlowTeller(takes)
+        herald = Herald(cast(Any, teller))
+        herald.tell(*(Told(cast(Any, None), f"Reason{n}", "", False) for n in range(3)))
+        telling = asyncio.create_task(herald.run())
+        await asyncio.sleep(100 * takes)
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling
+        return [at - teller.begun[0] for at in teller.begun]
+
+    for takes in (0.01, 1.0):
+        period = takes * (1 + PAUSE)
+        begun = run(scenario(takes))
+        assert [round(at / period, 3) for at in begun] == [0, 1, 2]
