@@ -19,7 +19,7 @@ import pytest
 import yaml
 from fleet import STANDING, Fleet
 from labnet import Inside, inside, operator_network
-from labtool import LabTool, running
+from labtool import LabTool, keep_logs, running
 
 from labkit.binaries import control_plane as control_plane_binaries
 from labkit.lab import Lab
@@ -51,6 +51,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     for fixture in shared_by(item):
         if nextitem is not None and fixture not in shared_by(nextitem):
             fixture.finish(item._request)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What the lab's parts said until a test failed, before the next test makes them say more."""
+    if report.failed:
+        keep_logs(report.nodeid.split("/")[-1])
 
 
 def shared_by(item: pytest.Item) -> list[pytest.FixtureDef[Any]]:

@@ -101,6 +101,10 @@ def eventually(what: str, ask: Callable[[], T], timeout: float = 60.0, period: f
         time.sleep(period)
 
 
+UP: list[str] = []
+"""The labs that are up for tests now."""
+
+
 @contextmanager
 def running(name: str, *options: str) -> Iterator[LabTool]:
     """A lab for the time of a test; taken down after it, whatever happened."""
@@ -109,20 +113,25 @@ def running(name: str, *options: str) -> Iterator[LabTool]:
         yield lab  # somebody else's, kept for speed
         return
     lab("down")
+    UP.append(name)
     try:
-        lab("up", *options, timeout=UP_S)
+        try:
+            lab("up", *options, timeout=UP_S)
+        except BaseException:
+            keep_logs(f"{name}: up")
+            raise
         yield lab
     finally:
-        keep_logs(name)
+        UP.remove(name)
         lab("down")
 
 
-def keep_logs(name: str) -> None:
-    """Copy a lab's logs to where CI finds them, if it asks for that."""
-    folder, keep = Path("/var/lib/respawn-lab") / name, os.environ.get("RESPAWN_KEEP_LOGS")
-    if not keep or not folder.exists():
-        return
-    for log in [*folder.glob("logs/*.log"), *folder.glob("hosts/*/logs/*.log")]:
-        target = Path(keep) / name / log.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(log, target)
+def keep_logs(failed: str) -> None:
+    """Copy the logs of the labs that are up to where CI looks for those of `failed`, if it does."""
+    keep = os.environ.get("RESPAWN_KEEP_LOGS")
+    for name in UP if keep else ():
+        folder = Path("/var/lib/respawn-lab") / name
+        for log in [*folder.glob("logs/*.log"), *folder.glob("hosts/*/logs/*.log")]:
+            target = Path(str(keep)) / failed.replace("/", ".") / name / log.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(log, target)
