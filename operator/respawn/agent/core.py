@@ -191,7 +191,7 @@ class Agent:
         """Seconds until it is tended again without being woken; None: not at all."""
         look = await self.hands.look(uid)
         with suppress(Unavailable):
-            await self.hands.identify(look)
+            await self.hands.owners.identify(look)
         now = self.ports.clock.now().mono
         decision = carry_out.decide(self.state.view(), uid, now)
         if decision.step is not None:

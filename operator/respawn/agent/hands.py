@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from respawn.agent.locks import ServerLocks
+from respawn.agent.owners import Owners
+from respawn.agent.pausing import Pausing
+from respawn.agent.starting import Starting
 from respawn.agent.state import AgentState
-from respawn.decide.agent import carry_out, guard, pause
+from respawn.decide.agent import carry_out, pause
 from respawn.model.conditions import Reason
 from respawn.model.host import (
     AgentStep,
-    Ask,
     ConfirmEnd,
     Create,
     Exit,
@@ -25,11 +27,11 @@ from respawn.model.host import (
 from respawn.model.node import FencePhase, Node
 from respawn.model.placement import Phase
 from respawn.model.server import Server
-from respawn.model.storage import EpochMark, Pool
+from respawn.model.storage import Pool
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import ServerReads
-from respawn.ports.errors import Conflict, NotFound, Refused
-from respawn.ports.hypervisor import DomainOrder, Host, Hypervisor
+from respawn.ports.errors import NotFound
+from respawn.ports.hypervisor import Host, Hypervisor
 from respawn.ports.images import Epochs
 
 WORD = 1.0
@@ -45,15 +47,22 @@ class Hands:
         epochs: Epochs, locks: ServerLocks, clock: Clock, pools: Callable[[], Mapping[str, Pool]],
     ) -> None:  # fmt: skip
         self._state, self._cluster, self._hypervisor = state, cluster, hypervisor
-        self._host, self._epochs, self._locks = host, epochs, locks
-        self._clock, self._pools = clock, pools
+        self._host, self._locks, self._clock = host, locks, clock
+        self.owners = Owners(state, cluster)
+        self._starting = Starting(
+            state=state, cluster=cluster, hypervisor=hypervisor, host=host, epochs=epochs,
+            pools=pools,
+        )  # fmt: skip
+        self._pausing = Pausing(
+            state=state, cluster=cluster, hypervisor=hypervisor, owners=self.owners, clock=clock
+        )
         self._words: defaultdict[tuple[str, int], asyncio.Event] = defaultdict(asyncio.Event)
 
     async def do(self, step: AgentStep) -> None:
         """Carry out `step`, and look at its server again."""
         match step:
             case Create():
-                await self._create(step)
+                await self._starting.create(step)
             case ShutDown():
                 await self._shut_down(step)
             case Kill():
@@ -61,9 +70,9 @@ class Hands:
             case ConfirmEnd():
                 await self._confirm_end(step)
             case Suspend():
-                await self._suspend(step)
+                await self._pausing.suspend(step)
             case Resume():
-                await self._resume(step)
+                await self._pausing.resume(step)
         await self.look(step.uid)
 
     async def look(self, uid: str) -> Look:
@@ -85,28 +94,6 @@ class Hands:
             self._state.exits[gone.uid] = gone
         self._words.pop((gone.uid, gone.epoch), asyncio.Event()).set()
 
-    async def identify(self, look: Look) -> None:
-        """Whose domain is it, if no watch has told? A server of another host may have left one."""
-        domain = look.domain
-        if domain is None or domain.uid in self._state.servers:
-            return
-        with suppress(NotFound):
-            fresh = await self._whose(domain)
-            if fresh.uid == domain.uid:
-                self._state.put_server(fresh)
-
-    async def _whose(self, domain: Incarnation) -> Server:
-        """The server it says it is of, read now; or, its mark being unreadable, that of its UID.
-
-        Raises NotFound also when nobody knows the name: to ask for none would be to ask for all.
-        """
-        if domain.name:
-            return await self._cluster.get_server(domain.namespace, domain.name)
-        known = self._state.servers.get(domain.uid)
-        if known is None:
-            raise NotFound(f"whose {domain.uid} is can not be told")
-        return await self._cluster.get_server(known.namespace, known.name)
-
     async def _look(self, uid: str) -> Look:
         # safety: R3, a domain in *any* state is present: it is listed before its hook is asked.
         return await self._hypervisor.look(uid)
@@ -126,73 +113,12 @@ class Hands:
             reason = await self._hypervisor.recorded_ending(uid, epoch)
             self.heard(Exit(uid, epoch, reason or Reason.VANISHED))
 
-    # Start.
-
-    async def _create(self, step: Create) -> None:
-        server = self._state.servers.get(step.uid)
-        this = (step.uid, step.epoch)
-        if server is None or this in self._state.creating:
-            return
-        self._state.creating.add(this)
-        # What was seen before the create says nothing after it: until the next look, nothing is
-        # known, and nothing may be called vanished.
-        self._state.looks.pop(step.uid, None)
-        try:
-            await self._create_placed(server, step)
-        finally:
-            self._state.creating.discard(this)
-
-    async def _create_placed(self, server: Server, step: Create) -> None:
-        """4a and 4b ourselves first: it spares libvirt a start that the hook would refuse."""
-        me = await self._host.identity()
-        ask = Ask(step.uid, step.epoch, me.boot_id, server.namespace, server.name)
-        if not guard.check_node(await self._cluster.get_node(me.node), me).allowed:
-            return
-        fresh = await self._cluster.get_server(server.namespace, server.name)
-        self._state.put_server(fresh)
-        if not guard.check_server(fresh, ask, me).allowed:
-            return
-        said = guard.check_mark(await self._mark(fresh), ask)
-        if not said.allowed:
-            # Not tried again: an image's epoch only rises.
-            self._state.exits[step.uid] = Exit(
-                step.uid, step.epoch, Reason.START_FAILED, said.reason
-            )
-            return
-        # safety: Placed here, at this epoch and boot, read just now; libvirt's hook asks again.
-        # No lock is held: R6.
-        try:
-            await self._hypervisor.create(DomainOrder(fresh, me, self._pools()))
-        except Refused as refused:
-            self._failed(step, str(refused))
-        except Conflict:
-            return  # a domain is there already: the look that follows shows which
-
-    async def _mark(self, server: Server) -> EpochMark | None:
-        """The epoch of its root image; None: it has no image, and QEMU will say so."""
-        root = server.root
-        pool = self._pools().get(root.pool) if root else None
-        if root is None or pool is None:
-            return None
-        with suppress(NotFound):
-            return await self._epochs.read_epoch(pool, root.image)
-        return None
-
-    def _failed(self, step: Create, message: str) -> None:
-        this = (step.uid, step.epoch)
-        count = self._state.failures.get(this, 0) + 1
-        self._state.failures[this] = count
-        if this in self._state.journal.admitted() or count >= carry_out.CREATES:
-            self._state.exits[step.uid] = Exit(step.uid, step.epoch, Reason.START_FAILED, message)
-
-    # Stop.
-
     async def _shut_down(self, step: ShutDown) -> None:
         look = await self._look(step.uid)
         if look.domain is None or look.domain.epoch != step.epoch:
             return
         domain = look.domain
-        fresh = await self._whose(domain)
+        fresh = await self.owners.read(domain)
         # safety: the guest is asked, not ended; and only while a fresh read says that it must end.
         if carry_out.must_end(fresh, look.domain, self._state.me.node):
             this, now = (step.uid, step.epoch), self._clock.now().mono
@@ -230,7 +156,7 @@ class Hands:
 
     async def _may_kill(self, domain: Incarnation) -> bool:
         try:
-            fresh = await self._whose(domain)
+            fresh = await self.owners.read(domain)
         except NotFound:
             # safety: no object is no order to kill.
             return False
@@ -270,40 +196,6 @@ class Hands:
             look = await self._look(step.uid)
             if look.absent:
                 self._state.ended[step.uid] = step.epoch
-
-    # Pause.
-
-    async def _suspend(self, step: Suspend) -> None:
-        look = await self._look(step.uid)
-        # safety: a paused guest loses nothing; S6 wants it paused before it could be replaced.
-        if look.domain is not None and look.domain.epoch == step.epoch:
-            await self._hypervisor.suspend(look.domain)
-
-    async def _resume(self, step: Resume) -> None:
-        look = await self._look(step.uid)
-        domain = look.domain
-        if domain is None or domain.epoch != step.epoch or not look.paused_by_us:
-            return
-        if not await self._still_ours(domain):
-            return
-        # safety: its placement was read as ours just now, or the API is unreachable; and Ceph's
-        # blocklist, read since contact came back, does not name this host.
-        if pause.may_resume(self._state.view(), self._clock.now().mono):
-            await self._hypervisor.resume(domain)
-
-    async def _still_ours(self, domain: Incarnation) -> bool:
-        """Fresh reads, if the API answers; without it Ceph's word alone decides."""
-        if not self._state.contact.api_answers:
-            return True
-        node, fresh = await asyncio.gather(
-            self._cluster.get_node(self._state.me.node),
-            self._whose(domain),
-        )
-        self._state.put_node(node)
-        self._state.put_server(fresh)
-        return node.fence.phase is FencePhase.OK and not carry_out.must_end(
-            fresh, domain, self._state.me.node
-        )
 
 
 def _fenced_now(node: Node, boot_id: str) -> bool:

@@ -92,6 +92,6 @@ def test_of_whom_nobody_knows_the_api_is_not_asked() -> None:
     """A name that is empty would be the list of all servers."""
     outside = Outside(None)
     hands = hands_on(outside)
-    asyncio.run(hands.identify(Look(UID, outside.domain)))
+    asyncio.run(hands.owners.identify(Look(UID, outside.domain)))
     assert not asyncio.run(hands.kill(UID))
     assert not outside.asked and not outside.killed
