@@ -14,6 +14,7 @@ from respawn.agent.hands import Hands
 from respawn.agent.locks import ServerLocks
 from respawn.agent.ports import RETRY
 from respawn.agent.ports import AgentPorts as AgentPorts
+from respawn.agent.reads import SharedReads
 from respawn.agent.rejoining import Rejoining
 from respawn.agent.reporting import Reporting
 from respawn.agent.signs import Signs
@@ -41,12 +42,10 @@ class Agent:
         self.ports, self.pools = ports, dict(pools)
         self.state = AgentState(me, ports.journal)
         self._go_on_counting(beaten)
-        locks = ServerLocks()
-        self.guard = Guard(
-            cluster=ports.cluster, host=ports.host, journal=ports.journal, locks=locks
-        )
+        locks, reads = ServerLocks(), SharedReads(ports.cluster)
+        self.guard = Guard(cluster=reads, host=ports.host, journal=ports.journal, locks=locks)
         self.hands = Hands(
-            state=self.state, cluster=ports.cluster, hypervisor=ports.hypervisor, host=ports.host,
+            state=self.state, cluster=reads, hypervisor=ports.hypervisor, host=ports.host,
             epochs=ports.epochs, locks=locks, clock=ports.clock, pools=lambda: self.pools,
         )  # fmt: skip
         self.reporting = Reporting(self.state, ports, wake=self.wake)

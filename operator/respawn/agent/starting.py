@@ -1,5 +1,6 @@
 """A start on the local libvirt, with every question asked first that could forbid it."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -44,10 +45,14 @@ class Starting:
         """4a and 4b ourselves first: it spares libvirt a start that the hook would refuse."""
         me = await self._host.identity()
         ask = Ask(step.uid, step.epoch, me.boot_id, server.namespace, server.name)
-        if not guard.check_node(await self._cluster.get_node(me.node), me).allowed:
-            return
-        fresh = await self._cluster.get_server(server.namespace, server.name)
+        # Which of them is read first matters to the hook alone, whose answer counts.
+        node, fresh = await asyncio.gather(
+            self._cluster.get_node(me.node),
+            self._cluster.get_server(server.namespace, server.name),
+        )
         self._state.put_server(fresh)
+        if not guard.check_node(node, me).allowed:
+            return
         if not guard.check_server(fresh, ask, me).allowed:
             return
         said = guard.check_mark(await self._mark(fresh), ask)

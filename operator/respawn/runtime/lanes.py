@@ -15,7 +15,7 @@ from respawn.model.node import Fence, Node
 from respawn.model.server import Server, ServerStatus
 from respawn.model.storage import Image
 from respawn.ports.cluster import Cluster
-from respawn.runtime.together import Together
+from respawn.ports.together import Together
 
 FAILOVER, ROUTINE = 6, 8
 """Requests under way at a time in each lane. At 10 ms each six are 600 in a second, which is more

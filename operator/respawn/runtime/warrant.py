@@ -15,7 +15,7 @@ from respawn.ports.clock import Clock
 from respawn.ports.errors import Unavailable
 from respawn.ports.fence import FencePort
 from respawn.ports.images import Images
-from respawn.runtime.together import Together
+from respawn.ports.together import Together
 
 
 class Deposed(Unavailable):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.simulation.loop import run
 
-from respawn.runtime.together import Together
+from respawn.ports.together import Together
 
 
 class Source:
