@@ -90,6 +90,7 @@ class ImagesContract:
             images.read_epoch(pool, "vs-none-root"),
             images.write_epoch(pool, "vs-none-root", EpochMark(1, 1)),
             images.clients(pool, "vs-none-root"),
+            images.lockers(pool, "vs-none-root"),
         ):
             with pytest.raises(NotFound):
                 run(call)
@@ -107,6 +108,7 @@ class ImagesContract:
         image = run(images.ensure_disk(server, blank(pool), pool, None)).image
         for _ in range(2):
             assert not run(images.clients(pool, image)).addresses
+            assert run(images.lockers(pool, image)) == ()
 
     def test_exactly_one_lock_is_broken(
         self, images: Images, pool: Pool, server: Server, run: Run, held: Held
@@ -118,6 +120,7 @@ class ImagesContract:
             (locker,) = found.lockers
             assert [w.address for w in found.watchers] == [locker.address]
             assert found.addresses == (locker.address,)
+            assert run(images.lockers(pool, image)) == found.lockers
             for other in (
                 replace(locker, cookie=locker.cookie + "1"),
                 replace(locker, client="client.1"),
@@ -127,6 +130,7 @@ class ImagesContract:
             for _ in range(2):
                 run(images.break_lock(pool, image, locker))
                 assert run(images.clients(pool, image)).lockers == ()
+                assert run(images.lockers(pool, image)) == ()
 
     # trash
 

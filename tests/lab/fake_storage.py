@@ -68,6 +68,10 @@ class FakeStorage:
         self._image(image)
         return ImageClients()
 
+    async def lockers(self, pool: Pool, image: str) -> tuple[Locker, ...]:
+        self._image(image)
+        return ()
+
     async def break_lock(self, pool: Pool, image: str, locker: Locker) -> None:
         self._image(image)
 

@@ -199,6 +199,9 @@ class CephPort:
     async def clients(self, pool: Pool, image: str) -> ImageClients:
         return await self._call("clients", lambda: self._ceph.clients(image), base=0.003)
 
+    async def lockers(self, pool: Pool, image: str) -> tuple[Locker, ...]:
+        return await self._call("lockers", lambda: self._ceph.clients(image).lockers)
+
     async def break_lock(self, pool: Pool, image: str, locker: Locker) -> None:
         await self._call("break_lock", lambda: self._ceph.break_lock(image, locker))
 

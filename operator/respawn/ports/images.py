@@ -37,6 +37,10 @@ class Images(Epochs, Protocol):
         """
         ...
 
+    async def lockers(self, pool: Pool, image: str) -> tuple[Locker, ...]:
+        """Who holds its lock, by a look that costs a tenth of `clients`. Raises NotFound."""
+        ...
+
     async def break_lock(self, pool: Pool, image: str, locker: Locker) -> None:
         """Break exactly that lock (client and cookie); gone already is done."""
         ...

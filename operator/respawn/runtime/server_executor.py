@@ -143,15 +143,16 @@ class ServerExecutor:
     async def _ban_clients(
         self, step: actions.BanClients, server: Server, outlook: Outlook, world: World
     ) -> None:
-        """While the fence is still being made. What opens later is listed again before Placed."""
+        """While the fence is still being made: whoever writes has the lock. Who has opened an image
+        without it, or does so later, is found when all are listed before Placed.
+        """
         host = clients.host_addresses(world.nodes.get(server.placement.node or ""))
         try:
-            found = await self._settler.list_clients(server, world.pools, host, frozenset())
+            ban = (await self._settler.list_lockers(server, world.pools, host)).ban
         except Refused:
             # The epoch in the image may be newer than what is known here, though not than the API.
             fresh = await self._record.fresh(server, Phase.REVOKED)
-            found = await self._settler.list_clients(fresh, world.pools, host, frozenset())
-        ban = clients.joined(part for _, part in found).ban
+            ban = (await self._settler.list_lockers(fresh, world.pools, host)).ban
         if ban:
             await self._settler.still_revoked(server)
             await self._settler.ban(ban, for_good=False)

@@ -1,7 +1,7 @@
 """R7 and the proofs, on fresh reads: what must be true before a placement is Free or moves on."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -119,11 +119,24 @@ class Settler:
 
         `server` as just read. Raises Refused (EpochBehindImage), Unavailable.
         """
+        return await self._sorted(server, pools, host, listing, self._images.clients)
+
+    async def list_lockers(
+        self, server: Server, pools: Mapping[str, Pool], host: Collection[str]
+    ) -> Settling:
+        """Only who holds the locks of its images, which opens none of them. Raises as above."""
+        found = await self._sorted(server, pools, host, frozenset(), self._lockers)
+        return clients.joined(part for _, part in found)
+
+    async def _sorted(
+        self, server: Server, pools: Mapping[str, Pool], host: Collection[str],
+        listing: Collection[Entry], look: Callable[[Pool, str], Awaitable[ImageClients]],
+    ) -> tuple[tuple[DiskStatus, Settling], ...]:  # fmt: skip
         # safety: S5. A restored control plane knows neither the epoch nor the boot that run now:
         # what looks like the rest of an old placement may be the server itself.
         disks = server.status.disks
         lists, own, _ = await asyncio.gather(
-            asyncio.gather(*(self._clients(d, pools) for d in disks)),
+            asyncio.gather(*(self._look(d, pools, look) for d in disks)),
             self._fence.own_addresses(),
             self._check_epoch(server, pools),
         )
@@ -138,11 +151,17 @@ class Settler:
             mark = await self._images.read_epoch(pool_of(disk, pools), disk.image)
             check_mark(server, disk.image, mark)
 
-    async def _clients(self, disk: DiskStatus, pools: Mapping[str, Pool]) -> ImageClients:
+    async def _look(
+        self, disk: DiskStatus, pools: Mapping[str, Pool],
+        look: Callable[[Pool, str], Awaitable[ImageClients]],
+    ) -> ImageClients:  # fmt: skip
         try:
-            return await self._images.clients(pool_of(disk, pools), disk.image)
+            return await look(pool_of(disk, pools), disk.image)
         except NotFound:
             return ImageClients()
+
+    async def _lockers(self, pool: Pool, image: str) -> ImageClients:
+        return ImageClients(await self._images.lockers(pool, image))
 
     async def still_revoked(self, server: Server) -> None:
         """Raises Outdated unless the server is Revoked at that epoch, read just now."""

@@ -76,6 +76,10 @@ class WarrantedImages:
         """See Images.clients; only a look."""
         return await self._images.clients(pool, image)
 
+    async def lockers(self, pool: Pool, image: str) -> tuple[Locker, ...]:
+        """See Images.lockers; only a look."""
+        return await self._images.lockers(pool, image)
+
     async def break_lock(self, pool: Pool, image: str, locker: Locker) -> None:
         """See Images.break_lock."""
         self._warrant.check()

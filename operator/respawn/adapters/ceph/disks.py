@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import rados
 import rbd
 
-from respawn.adapters.ceph import clients, errors, marks
+from respawn.adapters.ceph import clients, errors, locks, marks
 from respawn.adapters.ceph.handle import Handle
 from respawn.model.conditions import Reason
-from respawn.model.placement import Locker
 from respawn.model.storage import Image
 from respawn.ports.errors import Conflict, NotFound, Refused
 
@@ -123,22 +122,11 @@ def _make_idle(ioctx: rados.Ioctx, name: str) -> None:
         # safety: by its own mark this is an operator that died, or was deposed, while it resized
         # the image. It writes no data; a server's QEMU never has that address.
         if locker.address == maker:
-            break_lock(ioctx, name, locker)
+            locks.break_one(ioctx, name, locker)
     left = clients.of(ioctx, name).addresses
     if left:
         message = f"image {name} is in use by {', '.join(left)}: waits until that has ended"
         raise Refused(Reason.FOREIGN_CLIENT, message)
-
-
-def break_lock(ioctx: rados.Ioctx, name: str, locker: Locker) -> None:
-    """Break exactly that lock; gone already, with its image or without, is done."""
-    with (
-        errors.translated(f"break the lock of {name}"),
-        contextlib.suppress(rbd.ImageNotFound),
-        rbd.Image(ioctx, name, read_only=True) as image,
-    ):
-        # safety: client *and* cookie: a lock that somebody else took meanwhile stays (R7).
-        image.break_lock(locker.client, locker.cookie)
 
 
 def trash(ioctx: rados.Ioctx, name: str, owner: str) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import rados
 import rbd
 
-from respawn.adapters.ceph import clients, disks, importing, marks, monitor
+from respawn.adapters.ceph import clients, disks, importing, locks, marks, monitor
 from respawn.adapters.ceph.access import Where
 from respawn.adapters.ceph.connection import Connection
 from respawn.adapters.ceph.handle import Handle
@@ -81,10 +81,14 @@ class CephImages:
         """Its lockers and watchers, by a read-only open."""
         return await self._at(pool, f"list clients of {image}", lambda io: clients.of(io, image))
 
+    async def lockers(self, pool: Pool, image: str) -> tuple[Locker, ...]:
+        """Who holds its lock, without opening it."""
+        return await self._at(pool, f"read the lock of {image}", lambda io: locks.of(io, image))
+
     async def break_lock(self, pool: Pool, image: str, locker: Locker) -> None:
         """Break exactly that lock (client and cookie); gone already is done."""
         what = f"break the lock of {image}"
-        await self._at(pool, what, lambda io: disks.break_lock(io, image, locker))
+        await self._at(pool, what, lambda io: locks.break_one(io, image, locker))
 
     async def read_epoch(self, pool: Pool, image: str) -> EpochMark | None:
         """The epoch in its metadata."""

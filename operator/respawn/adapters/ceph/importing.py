@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import rados
 import rbd
 
-from respawn.adapters.ceph import clients, disks, errors, marks
+from respawn.adapters.ceph import clients, disks, errors, locks, marks
 from respawn.adapters.ceph.handle import Handle
 from respawn.adapters.ceph.sources import QCOW2, Source, Stream
 from respawn.adapters.ceph.sparse import runs
@@ -99,7 +99,7 @@ def _throw_away(ioctx: rados.Ioctx, part: str) -> None:
     # safety: a part is ours by its name (it holds the ServerImage's UID), it was never renamed, so
     # nothing was ever cloned from it, and nobody is writing it.
     for locker in found.lockers:
-        disks.break_lock(ioctx, part, locker)
+        locks.break_one(ioctx, part, locker)
     with rbd.Image(ioctx, part) as image:
         for snapshot in list(image.list_snaps()):
             image.remove_snap(snapshot["name"])

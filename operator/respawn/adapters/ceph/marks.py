@@ -28,17 +28,17 @@ def image_id(ioctx: rados.Ioctx, image: str) -> str:
     """The ID that an image's objects are named by. Raises NotFound."""
     try:
         raw = ioctx.read(f"rbd_id.{image}", 256)
-        return encoding.read_text(raw)[0]
+        return encoding.read_text(raw)
     except rados.ObjectNotFound as error:
         raise NotFound(f"there is no image {image}") from error
 
 
 def read(ioctx: rados.Ioctx, image: str) -> dict[str, str]:
     """All our marks on an image. Raises NotFound."""
-    header = _header(ioctx, image)
+    name = header(ioctx, image)
     ask = encoding.text(PREFIX) + encoding.number64(_MOST)
     try:
-        _, raw = ioctx.execute(header, "rbd", "metadata_list", ask, 65536)
+        _, raw = ioctx.execute(name, "rbd", "metadata_list", ask, 65536)
     except rados.ObjectNotFound as error:
         raise NotFound(f"image {image} has no header") from error
     found = encoding.read_mapping(raw)
@@ -47,13 +47,14 @@ def read(ioctx: rados.Ioctx, image: str) -> dict[str, str]:
 
 def write(ioctx: rados.Ioctx, image: str, marks: dict[str, str]) -> None:
     """Write them over what is there, all in one operation. Raises NotFound."""
-    header = _header(ioctx, image)
+    name = header(ioctx, image)
     try:
-        ioctx.stat(header)  # writing would create it
+        ioctx.stat(name)  # writing would create it
     except rados.ObjectNotFound as error:
         raise NotFound(f"image {image} has no header") from error
-    ioctx.execute(header, "rbd", "metadata_set", encoding.mapping(marks))
+    ioctx.execute(name, "rbd", "metadata_set", encoding.mapping(marks))
 
 
-def _header(ioctx: rados.Ioctx, image: str) -> str:
+def header(ioctx: rados.Ioctx, image: str) -> str:
+    """The name of its header, which the object classes work on. Raises NotFound."""
     return f"rbd_header.{image_id(ioctx, image)}"
