@@ -15,14 +15,15 @@ from labtool import LabTool, eventually
 from window import Window
 
 from labkit.guest import build
+from respawn.adapters.libvirt.hypervisor import CREATING
 
 COUNT = 20
 VICTIM, OTHERS = "host-1", ("host-2", "host-3", "host-4")
 POOL = "byhand"
 LOOK_AGAIN = 2.0
 """Seconds between two looks at what runs."""
-AT_ONCE = 4
-"""Domains that are created side by side on one host, by the agent and by hand."""
+BY_HAND = {"oneByOne": 1, "sideBySide": CREATING}
+"""How many domains are created at a time on each host: as a shell's loop does it, and the agent."""
 
 PAXOS_DEFAULTS = {"paxos_propose_interval": "1.0", "paxos_min_wait": "0.05"}
 """Seconds (https://docs.ceph.com/en/latest/rados/configuration/mon-config-ref/)."""
@@ -35,8 +36,10 @@ def crowd(lab: LabTool, manifest: Callable[..., str], namespace: str) -> dict[st
     """
     result, xml = lose_crowd(lab, manifest, namespace)
     tell("lost", result)
-    result["byHand"] = by_hand(lab, xml)
-    print(f"by hand: all {result['byHand'][-1]:.2f}", flush=True)
+    prepare_by_hand(lab, xml)
+    result["byHand"] = {way: by_hand(lab, at_once) for way, at_once in BY_HAND.items()}
+    for way, times in result["byHand"].items():
+        print(f"by hand, {way}: all {times[-1]:.2f}", flush=True)
     lab("host", "power-on", VICTIM)
     lab.kubectl("wait", "--for=condition=Ready", f"vnode/{VICTIM}", "--timeout=120s")
     for option, seconds in PAXOS_DEFAULTS.items():
@@ -121,8 +124,8 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def by_hand(lab: LabTool, xml: str) -> list[float]:
-    """Create COUNT domains of the same kind with virsh, on disks in a pool that is nobody's."""
+def prepare_by_hand(lab: LabTool, xml: str) -> None:
+    """COUNT domains of the same kind, ready to be created, on disks in a pool that is nobody's."""
     lab.ceph("ceph", "osd", "pool", "create", POOL, "8")
     lab.ceph("rbd", "pool", "init", POOL)
     lab.ceph("rbd", "import", "--no-progress", str(build.ensure()), f"{POOL}/golden")
@@ -135,22 +138,32 @@ def by_hand(lab: LabTool, xml: str) -> list[float]:
         *("ceph", "auth", "caps", f"client.{CLIENT}", "mon", "profile rbd"),
         *("osd", f"profile rbd pool={POOL}"),
     )
-    scripts = dict.fromkeys(OTHERS, "")
     for number in range(COUNT):
-        host = OTHERS[number % len(OTHERS)]
-        lab.on(host, "tee", f"/run/byhand-{number}.xml", stdin=foreign(xml, number))
-        scripts[host] += f"/run/byhand-{number}.xml\n"
+        lab.on(there(number), "tee", file_of(number), stdin=foreign(xml, number))
+
+
+def by_hand(lab: LabTool, at_once: int) -> list[float]:
+    """Create them with virsh on all OTHERS; sorted seconds until each QEMU has started."""
     begun = datetime.now(UTC)
     with ThreadPoolExecutor(len(OTHERS)) as pool:
-        list(pool.map(lambda h: create_all(lab, h, scripts[h]), OTHERS))
+        list(pool.map(lambda host: create_all(lab, host, at_once), OTHERS))
     times = sorted((moment(d["startedAt"]) - begun).total_seconds() for d in lab.domains())
     for domain in lab.domains():
         lab.on(domain["host"], "virsh", "-q", "destroy", domain["domain"])
     return times
 
 
-def create_all(lab: LabTool, host: str, files: str) -> None:
-    lab.on(host, "xargs", "-P", str(AT_ONCE), "-n", "1", "virsh", "-q", "create", stdin=files)
+def there(number: int) -> str:
+    return OTHERS[number % len(OTHERS)]
+
+
+def file_of(number: int) -> str:
+    return f"/run/byhand-{number}.xml"
+
+
+def create_all(lab: LabTool, host: str, at_once: int) -> None:
+    files = "".join(f"{file_of(n)}\n" for n in range(COUNT) if there(n) == host)
+    lab.on(host, "xargs", "-P", str(at_once), "-n", "1", "virsh", "-q", "create", stdin=files)
 
 
 def foreign(xml: str, number: int) -> str:

@@ -31,8 +31,9 @@ LOOKING = 8
 CREATE_DEADLINE = 60.0
 ORDER_DEADLINE = 5.0
 PAUSE_DEADLINE = 5.0
-CREATING = 4
-"""Domains that are created side by side."""
+CREATING = 10
+"""Domains that are created side by side, as by OpenStack's `max_concurrent_builds`. With fewer, the
+last of a crowd wait until the first are whole, beside guests that boot already."""
 _REPORTED = {
     DomainState.RUNNING: ReportState.RUNNING,
     DomainState.PAUSED: ReportState.PAUSED,
