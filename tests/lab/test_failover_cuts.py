@@ -23,6 +23,7 @@ def nothing_happens(fleet: Fleet, pids: dict[str, int], duration: float = ENOUGH
     assert fleet.pids() == pids
 
 
+@pytest.mark.extended
 def test_each_host_is_ill_in_another_way(fleet: Fleet) -> None:
     """One has no management plane, one no storage, one no heart and one no agent: each is said to
     be what it is, and none is fenced, nor is that held back. When all is mended, and after all
