@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +36,8 @@ OPTIONS = {"--name", "--hosts", "--operators", "--profile"}
 
 SERVER = ServerName("customer-a", "web-1")
 SAMPLE = PROJECT / "manifests/samples/web-1.yaml"
+BOOT = 240
+"""Seconds for the guest to boot and write: 10 on an idle machine, many more on a busy one."""
 T = TypeVar("T")
 
 
@@ -50,6 +53,8 @@ def main(arguments: list[str]) -> int:
         show(order)
     except LabError as error:
         print(f"hack/demo: {error}", file=sys.stderr)
+        if not isinstance(error, Unknown):
+            print(_what_to_look_at(order.lab), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nhack/demo: interrupted; the lab, if it was up, is left as it is", file=sys.stderr)
@@ -77,7 +82,7 @@ def show(order: Order) -> None:
     server = wait_for("the server runs", lambda: _running(lab), 120)
     host = server["status"]["node"]
     _kubectl(lab, "get", "virtualservers,nodes.respawn.dev", "-A")
-    wait_for("the guest writes to its disk", lambda: _acknowledged(lab) > 20, 60)
+    wait_for("the guest writes to its disk", lambda: _acknowledged(lab) > 20, BOOT)
     before = guests.evidence(lab, SERVER)
     say(f"the guest has been told that {before['lastSeq']} records are safe on its disk")
 
@@ -96,6 +101,9 @@ def show(order: Order) -> None:
 
 def _lab(order: Order) -> Lab:
     title("A cluster in this machine")
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores:
+        say(f"this machine is busy (load {load:.0f} on {cores} cores): everything takes longer")
     with Folder(order.lab).locked():
         lab = lifecycle.up(
             order.lab,
@@ -109,6 +117,13 @@ def _lab(order: Order) -> Lab:
             f"say another --name, or take it down first"
         )
     return lab
+
+
+def _what_to_look_at(name: str) -> str:
+    return f"""The lab, as far as it came up, is left as it is; hack/demo can be run again. To look:
+  hack/lab status --name {name}
+  hack/lab --name {name} kubectl -n {SERVER.namespace} describe vs {SERVER.name}
+  hack/lab guest {SERVER} --name {name}"""
 
 
 def _power_off(lab: Lab, host: str) -> None:
@@ -167,7 +182,7 @@ def _follow(lab: Lab, host: str, off: datetime.datetime) -> str:
 
 
 def _proof(lab: Lab, off: datetime.datetime) -> dict[str, Any]:
-    wait_for("the guest writes again", lambda: boots_after(guests.evidence(lab, SERVER), off), 90)
+    wait_for("the guest writes again", lambda: boots_after(guests.evidence(lab, SERVER), off), BOOT)
     proof = guests.evidence(lab, SERVER)
     images = writers.writers(lab)["images"]
     unknown = any(row["active"] is None for row in images)

@@ -56,7 +56,6 @@ class LabState:
     removed: dict[str, str] = field(default_factory=dict)  # host -> its machine ID
 
     def host(self, name: str) -> HostState:
-        host_index(name)
         if name not in self.hosts:
             known = ", ".join(self.hosts) or "none"
             raise Unknown(f"no host {name} in lab {self.name} (there are: {known})")

@@ -134,6 +134,7 @@ KINDS: tuple[Kind, ...] = (
             AGE,
             REASON,
             MESSAGE,
+            Column(name="Held-Because", path=_condition("FailoverHeld", "message"), wide=True),
         ),
     ),
 )

@@ -19,6 +19,7 @@ from respawn.api.types import (
     Ref,
     Size,
     Span,
+    Text,
     Time,
 )
 
@@ -195,6 +196,7 @@ class Setback(Model):
     reason: Reason = Field(description="How it ended: QemuDied, GuestPanicked, StartFailed, ...")
     at: Time = Field(description="When it was observed.")
     count: Count = Field(description="How many in a row; back-off grows with it.")
+    message: Text | None = Field(default=None, description="What its host said of it.")
 
 
 class RecoveryTimeline(Model):
@@ -230,8 +232,9 @@ class VirtualServerStatus(Status):
     )
     phase: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
-        description="Summary for people: Pending, Starting, Running, Paused, Recovering, Stopping, "
-        "Halted, Failed, Deleting. No program should read it; read the conditions.",
+        description="Summary for people: Preparing, Waiting, Starting, Running, Paused, "
+        "Recovering, Restarting, Stopping, Halted, Completed, Deleting, Unknown. No program "
+        "should read it; read the conditions.",
     )
     node: Ref | None = Field(
         default=None, description="Node it is placed on: placement.node; absent while Free."

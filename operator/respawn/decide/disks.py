@@ -61,6 +61,14 @@ def _blocked(world: World, disk: Disk, *, made: bool) -> DiskState | None:
     if not pool.ready:
         message = f"disk {disk.name}: waits until StoragePool {disk.pool} is Ready"
         return DiskState(reason=Reason.POOL_NOT_READY, message=message)
+    # Thin disks may promise more than there is, together; one alone never keeps such a promise, and
+    # to make a huge one (its object map) holds up the whole pool.
+    if pool.total and disk.size > pool.total:
+        message = (
+            f"disk {disk.name}: {format_quantity(disk.size)} are more than StoragePool {pool.name} "
+            f"holds in all, {format_quantity(pool.total)}; make the disk smaller"
+        )
+        return DiskState(reason=Reason.DISK_LARGER_THAN_POOL, message=message, stalled=True)
     # A disk that was made has its content: its ServerImage is wanted no more, and may be gone.
     return None if made or disk.image is None else _image_blocked(world, disk)
 

@@ -79,7 +79,7 @@ def _rebooted(case: Case, node: Node) -> Reason | None:
 def _revoke(case: Case, node: Node, reason: Reason, detail: str = "") -> Decision:
     """The instance ended, or its host did: nobody may be admitted any more."""
     server, now = case.server, case.now
-    setback = recovery.setback(server, node.name, reason, now.wall)
+    setback = recovery.setback(server, node.name, reason, now.wall, detail)
     hosts_fault = reason in recovery.HOST_REASONS
     record: Recovery | None = recovery.opened(case.world, server, node, reason, now)
     after = replace(server, status=replace(server.status, setback=setback))

@@ -5,7 +5,7 @@ read is unknown, and unknown never condemns anybody.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from respawn.model.base import Now
@@ -275,10 +275,14 @@ def suspected_at(sight: Sight, timings: Timings) -> float | None:
     return None if seen is None else seen[0] + suspect_after(timings)
 
 
-def suspected_wall(sight: Sight, timings: Timings) -> datetime | None:
-    """The same as wall time, for the timeline."""
+def last_seen(sight: Sight, *, storage: bool) -> datetime | None:
+    """Wall time of the last sign of life, or of the last that its storage was well: for the
+    timeline.
+    """
+    if storage:
+        return sight.heart.changed_wall
     seen = last_change(sight)
-    return None if seen is None else seen[1] + timedelta(seconds=suspect_after(timings))
+    return seen[1] if seen else None
 
 
 def _silence(pulse: Pulse) -> float:

@@ -167,6 +167,15 @@ def _drain(world: World, node: Node) -> str:
     )
 
 
+_HELD = {
+    Reason.TOO_MANY_HOSTS: "so many hosts failed at once that the fault may be elsewhere; "
+    "kubectl describe respawnpolicy says how to go on",
+    Reason.NO_OTHER_HEART: "no other host is heard in Ceph either; ends when one is",
+    Reason.CEPH_UNPROVEN: "Ceph's maps have not been read yet",
+}
+"""Why a dead host is left alone, besides what stands in its way alone."""
+
+
 def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
     if node.fence.phase is not FencePhase.OK:
         return (
@@ -176,7 +185,8 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
         )
     why = grounds.held(world, node, now)
     if why is not None:
-        return Type.READY, "False", why, "it looks dead, but it is not fenced for that reason"
+        held = "it looks dead and is not fenced: " + _HELD.get(why, "Fenced says why")
+        return Type.READY, "False", why, held
     state = liveness.verdict(world, node, now).state
     if state not in (State.HEALTHY, State.SUSPECT):
         reason, message = _sentence(world, node, now)

@@ -28,14 +28,14 @@ WAVE_LIMIT = timedelta(seconds=30)
 """How long servers of higher priority may hold up the rest."""
 
 
-def setback(server: Server, node: str, reason: str, now: datetime) -> Setback:
+def setback(server: Server, node: str, reason: str, now: datetime, message: str = "") -> Setback:
     """What to record when an instance ended unwanted, counted in a row."""
     before = server.status.setback
     count = 1
     if before is not None and reason not in HOST_REASONS and before.reason not in HOST_REASONS:
         ran_since = retry_at(before) or before.at
         count = before.count + 1 if now - ran_since < FORGET_AFTER else 1
-    return Setback(server.placement.epoch, node, reason, now, count)
+    return Setback(server.placement.epoch, node, reason, now, count, message)
 
 
 def retry_at(last: Setback | None) -> datetime | None:
@@ -106,14 +106,10 @@ def opened(world: World, server: Server, node: Node | None, reason: str, now: No
     record = Recovery(reason=reason, from_node=name, decided=now.wall)
     if node is None or reason not in (Reason.HOST_LOST, Reason.STORAGE_LOST):
         return record
-    sight = world.sights.get(name, Sight())
-    seen = liveness.last_change(sight)
-    timings = liveness.timings_for(world, node)
-    return replace(
-        record,
-        last_seen=seen[1] if seen else None,
-        suspected=liveness.suspected_wall(sight, timings),
-    )
+    sight, timings = world.sights.get(name, Sight()), liveness.timings_for(world, node)
+    seen = liveness.last_seen(sight, storage=reason == Reason.STORAGE_LOST)
+    missed = seen and seen + timedelta(seconds=liveness.suspect_after(timings))
+    return replace(record, last_seen=seen, suspected=missed)
 
 
 def closed(record: Recovery | None, report: ServerReport, now: Now) -> Recovery | None:

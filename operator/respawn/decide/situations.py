@@ -7,7 +7,7 @@ from respawn.decide.case import Case, Wish
 from respawn.decide.conditions import Situation
 from respawn.decide.hearsay import Silence
 from respawn.model.conditions import Reason, known
-from respawn.model.endings import ending
+from respawn.model.endings import ended
 from respawn.model.node import Node, ReportState, ServerReport
 from respawn.model.placement import Phase
 from respawn.model.server import RunPolicy, Server
@@ -28,7 +28,7 @@ def revoked(case: Case, node: str) -> Situation:
     if last is None or last.epoch != server.placement.epoch:
         message = f"starts again once its end on {node} is proven"
         return Situation("Restarting", Reason.RESTARTING, message, Phase.REVOKED, node)
-    message = f"{ending(last.reason)} on {node}; starts again once its end there is proven"
+    message = f"{ended(last, f' on {node}')}; starts again once its end there is proven"
     return Situation("Recovering", last.reason, message, Phase.REVOKED, node)
 
 

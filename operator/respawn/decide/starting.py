@@ -9,7 +9,7 @@ from respawn.decide.conditions import Situation
 from respawn.model.actions import Decision, Delete, EnsureDisks, Place, Protect
 from respawn.model.base import Key, Kind
 from respawn.model.conditions import Reason
-from respawn.model.endings import ending
+from respawn.model.endings import ended
 from respawn.model.placement import Phase
 from respawn.model.server import Recovery, Server
 
@@ -142,6 +142,6 @@ def _back_off(case: Case, seconds: float) -> Decision:
     times = f"it ended {last.count} times in a row, at last on {last.node}"
     step = set_free(case, "the next start is not due yet")
     due = recovery.retry_at(last)
-    message = f"{times}: {ending(last.reason)}; starts again at {due:%H:%M:%S}Z"
+    message = f"{times}: {ended(last, '')}; starts again at {due:%H:%M:%S}Z"
     s = situations.waiting(case, Reason.BACK_OFF, message)
     return case.do(step, s, next_check=case.now.mono + seconds)

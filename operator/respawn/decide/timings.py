@@ -19,8 +19,8 @@ MOST = 16
 
 
 _HELD_BY = {
-    Reason.TOO_MANY_HOSTS: "so many at once that the fault may be elsewhere; look, then set "
-    "spec.brake.releasedUntil to let the failover go on",
+    Reason.TOO_MANY_HOSTS: "so many hosts failed at once that the fault may be elsewhere; "
+    "look, then set spec.brake.releasedUntil to a time up to which failover goes on",
     Reason.NO_OTHER_HEART: "no other host is heard in Ceph either, so the fault may be on this "
     "side; ends when one is",
 }
@@ -86,7 +86,8 @@ def _held(world: World, now: Now) -> Condition:
     for reason, advice in _HELD_BY.items():
         held = sorted(name for name, found in why.items() if found == reason)
         if held:
-            message = f"{', '.join(held)} look dead, but {advice}"
+            look = "looks" if len(held) == 1 else "look"
+            message = f"{', '.join(held)} {look} dead, but {advice}"
             return Condition(Type.FAILOVER_HELD, "True", reason, message, generation)
     return Condition(Type.FAILOVER_HELD, "False", Reason.NOT_NEEDED, "", generation)
 

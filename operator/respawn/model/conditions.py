@@ -76,6 +76,7 @@ class Reason(StrEnum):
     SOURCE_UNREADABLE = "SourceUnreadable"
     CHECKSUM_MISMATCH = "ChecksumMismatch"
     IMAGE_LARGER_THAN_DISK = "ImageLargerThanDisk"
+    DISK_LARGER_THAN_POOL = "DiskLargerThanPool"
     DISK_IN_OTHER_POOL = "DiskInOtherPool"
     DISK_FAILED = "DiskFailed"
     # placement

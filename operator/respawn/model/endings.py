@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from respawn.model.conditions import Reason
+from respawn.model.server import Setback
 
 ENDINGS: Mapping[str, str] = {
     Reason.QEMU_DIED: "its QEMU died",
@@ -21,3 +22,9 @@ ENDINGS: Mapping[str, str] = {
 def ending(reason: str) -> str:
     """The sentence for a setback's reason, without its place and time."""
     return ENDINGS.get(reason, reason)
+
+
+def ended(last: Setback, where: str) -> str:
+    """The same with `where` it was, and with what its host said of it."""
+    said = f": {last.message}" if last.message else ""
+    return f"{ending(last.reason)}{where}{said}"

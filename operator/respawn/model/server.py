@@ -144,6 +144,8 @@ class Setback:
     at: datetime
     count: int = 1
     """Setbacks in a row; one that comes long after the one before starts at 1 again."""
+    message: str = ""
+    """What its host said of it, such as libvirt's own error."""
 
 
 @dataclass(frozen=True, slots=True)

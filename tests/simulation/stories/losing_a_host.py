@@ -302,6 +302,10 @@ async def host_without_storage_is_fenced_late(lab: Lab) -> None:
     assert 58 < took < 65, took
     record = lab.get(uid).status.recovery
     assert record is not None and record.reason == Reason.STORAGE_LOST
+    # its Lease was renewed all the while: what counts is when its storage was last seen well
+    seen, missed, decided = record.last_seen, record.suspected, record.decided
+    assert seen and missed and decided and seen < missed < decided
+    assert (decided - seen).total_seconds() > 55
     lab.heal(lost)
     await lab.until(lambda: lab.fence(lost) is FencePhase.OK, 30, "rejoined")
 

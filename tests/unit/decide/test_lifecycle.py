@@ -295,6 +295,21 @@ def test_setbacks_are_counted_in_a_row(before, reason, count) -> None:
     assert step.setback.count == count
 
 
+def test_what_the_host_said_of_a_failed_start_is_told_until_the_next() -> None:
+    """Without it nobody knows what to mend."""
+    said = "Cannot get interface MTU on 'br-nope': No such device"
+    failed = report(state=ReportState.FAILED, reason=Reason.START_FAILED, message=said)
+    found = decision(server(placement=placed()), failed)
+    assert isinstance(found.step, actions.Revoke) and found.step.setback is not None
+    assert found.step.setback.message == said
+    waits = replace(setback(3, Reason.START_FAILED), message=said)
+    off = decision(server(placement=revoked(), status={"setback": waits}), ENDED)
+    for outlook in (found.outlook, off.outlook):
+        ready = find(outlook.conditions, Type.READY)
+        assert ready is not None and "it could not be started" in ready.message
+        assert said in ready.message
+
+
 def test_an_unknown_reason_of_an_agent_is_no_crash() -> None:
     odd = report(state=ReportState.FAILED, reason="SomethingNew")
     step = decision(server(placement=placed()), odd).step
@@ -389,10 +404,13 @@ def test_what_the_guest_tells_never_delays_ready(ready, status: str) -> None:
         (Disk("data", "absent", GIB), Reason.UNKNOWN_POOL, False),
         (Disk("data", "ceph", GIB, "absent"), Reason.UNKNOWN_IMAGE, False),
         (Disk("data", "ceph", GIB // 4, "golden"), Reason.IMAGE_LARGER_THAN_DISK, True),
+        (Disk("data", "small", GIB), Reason.DISK_LARGER_THAN_POOL, True),
     ],
 )
 def test_what_stands_in_the_way_of_a_disk(disk: Disk, reason: Reason, stalled: bool) -> None:
-    found = decision(server(spec={"disks": (disk,)}))
+    small = Pool("small", pool="small", total=GIB - 1)
+    pools = {"ceph": Pool("ceph", pool="vms"), "small": small}
+    found = decision(server(spec={"disks": (disk,)}), pools=pools)
     ready = find(found.outlook.conditions, Type.READY)
     disks = find(found.outlook.conditions, Type.DISKS_READY)
     assert ready is not None and ready.reason == reason == (disks and disks.reason)

@@ -68,9 +68,9 @@ def test_a_loop_that_stands_still_makes_no_heart_late() -> None:
             pulse = store.sights[name].heart
             assert pulse.changed_at is not None
             assert pulse.read_at is not None
-            assert ended - pulse.read_at < 0.5, "it was read while the loop stood still"
+            assert ended - pulse.read_at < 1.2, "it was read while the loop stood still"
             assert pulse.read_at == pulse.changed_at
-        assert ended - proofs[-1] < 0.5
+        assert ended - proofs[-1] < 1.2
         await asyncio.to_thread(thread.stop, 5)
 
     asyncio.run(main())

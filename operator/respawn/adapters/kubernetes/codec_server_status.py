@@ -102,6 +102,7 @@ def _setback(part: Fields | None) -> Setback | None:
         reason=part.text("reason"),
         at=part.needed_time("at"),
         count=part.number("count", 1),
+        message=part.text("message"),
     )
 
 
@@ -214,6 +215,7 @@ def _written_setback(setback: Setback | None) -> dict[str, Any] | None:
         "reason": setback.reason,
         "at": time_text(setback.at),
         "count": setback.count,
+        "message": setback.message or None,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from respawn.decide import recovery
 from respawn.model.conditions import Condition, Reason, Type, find
-from respawn.model.endings import ending
+from respawn.model.endings import ended, ending
 from respawn.model.node import Fence, FencePhase, Node
 from respawn.model.placement import Phase, Placement, Proof, ProofKind
 from respawn.model.server import Recovery, Server
@@ -80,9 +80,10 @@ def _revoked(after: Server) -> tuple[str, str, bool]:
     if setback is None or setback.epoch != now.epoch:
         asked = f"its guest has {now.grace:g} s to shut down" if now.grace else "it is ended"
         return Reason.STOPPING, f"{asked} on {now.node} (epoch {now.epoch})", False
-    record = after.status.recovery
-    seen = f", last seen {_clock(record.last_seen)}" if record and record.last_seen else ""
-    message = f"{ending(setback.reason)} (epoch {now.epoch} on {now.node}{seen}); "
+    record, seen = after.status.recovery, ""
+    if record is not None and record.last_seen and record.open and record.reason == setback.reason:
+        seen = f", last seen {_clock(record.last_seen)}"
+    message = f"{ended(setback, f' (epoch {now.epoch} on {now.node}{seen})')}; "
     if recovery.completed(after):
         return setback.reason, message + "it stays off: runPolicy is RerunOnFailure", False
     return setback.reason, message + "it starts again once it is proven that it has ended", True
@@ -145,7 +146,7 @@ _WAITS = frozenset(
     {
         *(Reason.UNKNOWN_POOL, Reason.POOL_NOT_READY, Reason.UNKNOWN_IMAGE, Reason.IMAGE_NOT_READY),
         *(Reason.IMAGE_LARGER_THAN_DISK, Reason.DISK_FAILED, Reason.NO_HOST_FITS),
-        Reason.DISK_IN_OTHER_POOL,
+        *(Reason.DISK_IN_OTHER_POOL, Reason.DISK_LARGER_THAN_POOL),
         *(
             Reason.NETWORKS_COME_LATER,
             Reason.WAITING_FOR_OWN_HOST,

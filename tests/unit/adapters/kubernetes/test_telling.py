@@ -111,6 +111,15 @@ def test_a_guest_that_has_completed_is_not_said_to_start_again() -> None:
     assert "stays off" in message and not warning
 
 
+def test_an_ending_is_not_told_with_the_last_sign_of_an_earlier_recovery() -> None:
+    before = Recovery("HostLost", "host-2", last_seen=START, ready=START)
+    off = Setback(3, "host-1", Reason.GUEST_SHUTDOWN, START, message="asked by its user")
+    placed = with_(FREE, placement=PLACED, recovery=before)
+    gone = with_(placed, placement=replace(PLACED, phase=Phase.REVOKED), setback=off)
+    ((_, message, _),) = told(placed, gone)
+    assert "last seen" not in message and "(epoch 3 on host-1): asked by its user;" in message
+
+
 def test_events_of_the_same_second_are_named_in_their_order() -> None:
     """kubectl sorts by seconds, and what is equal by name."""
     states = [
