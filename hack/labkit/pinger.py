@@ -38,6 +38,18 @@ def ping(address: str, seconds: float) -> PingResult:
         return _Run(raw, address).run(seconds)
 
 
+def answers_until(address: str, seconds: float, silence: float) -> float:
+    """Seconds for which ADDRESS answers before it is silent for SILENCE; of at most SECONDS.
+
+    What answers after that, at the same address, may be another.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        raw.setblocking(False)
+        run, start = _Run(raw, address), time.monotonic()
+        run.run(seconds)
+    return last_before(silence, sorted(run.replies.values()), start)
+
+
 class _Run:
     def __init__(self, raw: socket.socket, address: str) -> None:
         self.raw = raw
@@ -91,6 +103,16 @@ def longest_gap(arrivals: Sequence[float], start: float, end: float) -> float:
     """Longest stretch of [START, END] in which nothing arrived, in seconds."""
     inside = sorted(at for at in arrivals if start < at < end)
     return max(b - a for a, b in zip([start, *inside], [*inside, end], strict=True))
+
+
+def last_before(silence: float, arrivals: Sequence[float], start: float) -> float:
+    """Seconds from START to the last of the sorted ARRIVALS that SILENCE follows; 0: to none."""
+    last = start
+    for at in arrivals:
+        if at - last > silence:
+            break
+        last = at
+    return last - start
 
 
 def checksum(data: bytes) -> int:

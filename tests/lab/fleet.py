@@ -223,9 +223,7 @@ class Fleet:
         def last_answer() -> datetime:
             start = now()
             begun.set()
-            found = ping(duration)
-            answered = found["sent"] - found["lost"]
-            return start + timedelta(seconds=answered * duration / found["sent"])
+            return start + timedelta(seconds=ping(duration))
 
         future = self._pings.submit(last_answer)
         begun.wait()

@@ -68,6 +68,7 @@ def test_both_cut(fleet: Fleet) -> None:
     That it is paused in time is seen over the tenant network, which is not cut: the guest answers
     until it stands still.
     """
+    fleet.await_progress(*STANDING)  # who has not booted yet answers nobody
     host = fleet.node_of("bronze")
     here = [name for name, domain in fleet.domains().items() if domain["host"] == host]
     boots = {name: fleet.boots(name) for name in here}

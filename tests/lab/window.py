@@ -53,14 +53,17 @@ class Window:
         """As `hack/lab guest NAMESPACE/NAME` answers."""
         return guests.evidence(self.lab, ServerName.parse(name))
 
-    def pinger(self, name: str) -> Callable[[int], dict[str, int]]:
-        """What asks the guest, for so many seconds, whether it is there; begins without delay."""
+    def pinger(self, name: str) -> Callable[[int], float]:
+        """What asks the guest, for so many seconds, whether it is there; begins without delay.
+
+        It tells for how many seconds the guest answered, until a second without an answer.
+        """
         lab = self.lab
         address = guests.Guest(lab, ServerName.parse(name)).address()
 
-        def ping(seconds: int) -> dict[str, int]:
+        def ping(seconds: int) -> float:
             with cephview.inside_network(lab, "tenant"):
-                return dict(pinger.ping(address, float(seconds)))
+                return pinger.answers_until(address, float(seconds), silence=1.0)
 
         return ping
 

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from labkit.pinger import checksum, echo_reply, echo_request, longest_gap
+from labkit.pinger import checksum, echo_reply, echo_request, last_before, longest_gap
 
 IP_HEADER = bytes([0x45]) + bytes(19)
 
@@ -43,3 +43,18 @@ def test_a_request_with_its_checksum_sums_to_zero() -> None:
 )
 def test_longest_gap_counts_the_ends(arrivals: list[float], gap: float) -> None:
     assert longest_gap(arrivals, 0.0, 10.0) == gap
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "until"),
+    [
+        ([], 0.0),
+        ([10.5, 11.0, 11.5], 1.5),
+        ([10.5, 11.0, 14.0, 14.5], 1.0),  # who answers after the silence may be another
+        ([12.0, 12.5], 0.0),
+    ],
+)
+def test_an_answer_after_a_silence_does_not_prolong_what_ended(
+    arrivals: list[float], until: float
+) -> None:
+    assert last_before(1.0, arrivals, 10.0) == until
