@@ -140,7 +140,7 @@ def verdict(world: World, node: Node, now: Now) -> Verdict:
     state = _BY_SIGNS.get(signs, State.UNKNOWN)
     if node.fence.phase is not FencePhase.OK:
         return Verdict(State.DEAD if state is State.SUSPECT else state)
-    if state is State.API_LOST and _other_boot(node, sight):
+    if state is State.API_LOST and other_boot(node, sight):
         return Verdict(State.REBOOTED)
     if state in (State.API_LOST, State.STORAGE_DOUBT) and _fading(sight, timings):
         return _late(sight, timings, now.mono)
@@ -161,7 +161,8 @@ def _signs(node: Node, sight: Sight, timings: Timings, now: float) -> tuple[Sign
     return lease, sign(sight.heart, timings.fence_after, now, readable)
 
 
-def _other_boot(node: Node, sight: Sight) -> bool:
+def other_boot(node: Node, sight: Sight) -> bool:
+    """Whether the last beat in Ceph is of another boot of the machine than is registered."""
     beat, registered = sight.beat, node.registration
     return (
         beat is not None

@@ -17,13 +17,19 @@ _SENTENCES = {
     State.REBOOTED: (Reason.HOST_REBOOTED, "it beats in Ceph with another boot ID"),
     State.STORAGE_DOUBT: (Reason.UNREACHABLE, "its heart in Ceph is silent, its agent is not"),
     State.CUT_OFF: (Reason.CUT_OFF_BUT_ALIVE, "both hearts are silent, its libvirt answers"),
-    State.UNRESPONSIVE: (Reason.UNRESPONSIVE, "only its kernel answers; its disks' watches decide"),
+    State.UNRESPONSIVE: (
+        Reason.UNRESPONSIVE,
+        "only its kernel answers; fenced if its QEMUs hold no disks any more",
+    ),
     State.UNRESPONSIVE_RUNNING: (
         Reason.UNRESPONSIVE_BUT_RUNNING,
         "only its kernel answers, but its servers hold their disks; look at it",
     ),
     State.DEAD: (Reason.DEAD, "nothing of it answers"),
-    State.UNRESPONSIVE_DEAD: (Reason.DEAD, "only its kernel answers, its servers are gone"),
+    State.UNRESPONSIVE_DEAD: (
+        Reason.DEAD,
+        "only its kernel answers, and its QEMUs hold no disks any more",
+    ),
     State.STORAGE_LOST: (Reason.STORAGE_LOST, "it has lost its storage"),
 }
 
@@ -70,6 +76,8 @@ def _storage(world: World, node: Node, now: Now) -> Row:
         message = "its agent sees storage I/O fail"
         return Type.STORAGE_REACHABLE, "False", Reason.UNREACHABLE, message
     sight = world.sights.get(node.name, Sight())
+    if liveness.other_boot(node, sight):
+        return Type.STORAGE_REACHABLE, "Unknown", Reason.FIRST_SIGNS_AWAITED, _NO_BEAT_YET
     sign = _sign(world, node, sight.heart, now)
     return _alive(Type.STORAGE_REACHABLE, sign, "its heart in Ceph is silent")
 
@@ -167,6 +175,7 @@ def _drain(world: World, node: Node) -> str:
     )
 
 
+_NO_BEAT_YET = "its heart has not beaten in Ceph since it booted"
 _HELD = {
     Reason.TOO_MANY_HOSTS: "so many hosts failed at once that the fault may be elsewhere; "
     "kubectl describe respawnpolicy says how to go on",
@@ -191,6 +200,8 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
     if state not in (State.HEALTHY, State.SUSPECT):
         reason, message = _sentence(world, node, now)
         return Type.READY, "Unknown" if state is State.UNKNOWN else "False", reason, message
+    if liveness.other_boot(node, world.sights.get(node.name, Sight())):
+        return Type.READY, "Unknown", Reason.FIRST_SIGNS_AWAITED, _NO_BEAT_YET
     for kind, status, reason, message in rows:
         if kind in (Type.STORAGE_REACHABLE, Type.FENCING_READY) and status == "False":
             return Type.READY, "False", reason, message
@@ -207,4 +218,7 @@ def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
         return Reason.NOT_REGISTERED, message
     if state is State.UNREGISTERED:
         return Reason.NOT_REGISTERED, "no agent has registered; start respawn-agent on the host"
+    sight = world.sights.get(node.name, Sight())
+    if state is State.UNKNOWN and (sight.lease.read_at is None or sight.heart.read_at is None):
+        return Reason.FIRST_SIGNS_AWAITED, "a boot, or a time after a fence, has just begun there"
     return _SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))

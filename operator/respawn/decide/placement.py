@@ -7,6 +7,7 @@ from respawn.decide import capacity, liveness
 from respawn.model.base import Now
 from respawn.model.node import FencePhase, Node
 from respawn.model.server import AntiAffinity, Server
+from respawn.model.sight import Sight
 from respawn.model.world import World
 
 STARTS_PER_HOST = 10
@@ -26,6 +27,10 @@ class Choice:
     def only_busy(self) -> bool:
         """Whether some host would fit as soon as others have started on it."""
         return self.node is None and any(why == BUSY for _, why in self.refusals)
+
+    def why_not(self, node: str) -> str:
+        """Why that one was refused."""
+        return dict(self.refusals).get(node, "there is no such host")
 
     @property
     def message(self) -> str:
@@ -84,7 +89,12 @@ def _state(world: World, server: Server, node: Node, now: Now) -> str | None:
     if node.host.storage_failing:
         return "cannot reach its storage"
     state = liveness.verdict(world, node, now).state
-    return None if state is liveness.State.HEALTHY else f"is not healthy ({state})"
+    if state is not liveness.State.HEALTHY:
+        return f"is not healthy ({state})"
+    if liveness.other_boot(node, world.sights.get(node.name, Sight())):
+        # A beat that was left by its former boot, and read for the first time, seems fresh.
+        return "has not beaten in Ceph since it booted"
+    return None
 
 
 def _selector(world: World, server: Server, node: Node, now: Now) -> str | None:

@@ -108,7 +108,7 @@ def _no_room(case: Case, target: placement.Choice) -> Decision:
         reason = Reason.STARTING_ELSEWHERE_BUSY
     message = f"no host fits: {target.message}"
     if alone is not None:
-        message = f"recovery.mode is None: waits until {alone} is back ({target.message})"
+        message = f"recovery.mode is None: waits until {alone} is back ({target.why_not(alone)})"
     step = set_free(case, "there is no host for it now")
     s = situations.waiting(case, reason, message)
     awaits = tuple(Key(Kind.NODE, name) for name in sorted(case.world.nodes))

@@ -127,6 +127,7 @@ class Reason(StrEnum):
     SILENT = "Silent"
     SUSPECT = "Suspect"
     UNKNOWN = "Unknown"
+    FIRST_SIGNS_AWAITED = "FirstSignsAwaited"
     REACHABLE = "Reachable"
     UNREACHABLE = "Unreachable"
     CUT_OFF_BUT_ALIVE = "CutOffButAlive"

@@ -1,8 +1,10 @@
-from tests.unit.decide.builders import node, now, placed, server, world
+import pytest
+from tests.unit.decide.builders import beat, node, now, placed, pulse, server, sight, world
 
 from respawn.decide import node_conditions
 from respawn.model.conditions import Reason, Type, find
 from respawn.model.node import NodeSpec
+from respawn.model.sight import Sight
 
 
 def test_a_drain_says_what_it_does_not_do_yet() -> None:
@@ -14,3 +16,23 @@ def test_a_drain_says_what_it_does_not_do_yet() -> None:
     assert found.reason == Reason.DRAIN_COMES_LATER and "the 1 on it stay" in found.message
     ready = find(told, Type.READY)
     assert ready is not None and ready.status == "True"
+
+
+@pytest.mark.parametrize(
+    ("seen", "status", "reason"),
+    [
+        (Sight(), "Unknown", Reason.FIRST_SIGNS_AWAITED),
+        (Sight(lease=sight(0, 0).lease), "Unknown", Reason.FIRST_SIGNS_AWAITED),
+        (Sight(lease=pulse(9, read=5), heart=pulse(9, read=5)), "Unknown", Reason.UNKNOWN),
+        (sight(0, 0, beat=beat(boot="boot-0")), "Unknown", Reason.FIRST_SIGNS_AWAITED),
+        (sight(0, 0, beat=beat()), "True", Reason.ALIVE),
+    ],
+)
+def test_what_was_never_read_is_not_what_can_not_be_read(
+    seen: Sight, status: str, reason: Reason
+) -> None:
+    """A host that is let in again begins anew: that is no trouble of its own."""
+    host = node()
+    told = node_conditions.outlook(world(nodes=(host,), sights={"host-1": seen}), host, now())
+    ready = find(told.conditions, Type.READY)
+    assert ready is not None and (ready.status, ready.reason) == (status, reason)

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.decide.builders import GIB, fenced, node, now, placed, server, sight, world
+from tests.unit.decide.builders import GIB, beat, fenced, node, now, placed, server, sight, world
 
 from respawn.decide import capacity, placement
 from respawn.model.node import Capacity, Node, NodeSpec
@@ -150,3 +150,12 @@ def test_starts_on_one_host_are_bounded() -> None:
 
 def test_without_hosts_there_is_a_message_too() -> None:
     assert choose(server(), nodes=()).message == "there are no hosts"
+
+
+def test_a_beat_that_its_former_boot_left_is_no_sign_that_a_host_reaches_its_storage() -> None:
+    """Read for the first time it seems fresh; a server placed there could not open its disks."""
+    seen = {"host-1": sight(beat=beat(boot="boot-0"))}
+    choice = choose(server(), nodes=(node("host-1"),), sights=seen)
+    assert choice.node is None and "has not beaten in Ceph since it booted" in choice.message
+    own = {"host-1": sight(beat=beat(boot="boot-1"))}
+    assert choose(server(), nodes=(node("host-1"),), sights=own).node == "host-1"

@@ -229,8 +229,8 @@ def about_ready(
     was, now = find(before, Type.READY), find(after, Type.READY)
     if now is None or (was and (was.status, was.reason) == (now.status, now.reason)):
         return
-    if was is None and now.status == "Unknown":
-        return  # nothing is known yet of what has just been made
+    if now.reason == Reason.FIRST_SIGNS_AWAITED or (was is None and now.status == "Unknown"):
+        return  # nothing is known yet of what has just been made, or begins anew
     key = f"ready/{now.status}/{now.reason}/{now.last_transition}"
     message = now.message or ("it is ready" if now.status == "True" else "it is not ready")
     warning = now.status != "True" and now.reason not in _WORK

@@ -188,6 +188,7 @@ def test_a_fence_is_told_phase_by_phase() -> None:
         node(FencePhase.FENCING, 1, is_ready("False", "Fencing")),
         node(FencePhase.FENCED, 1, is_ready("False", "Fenced")),
         node(FencePhase.LIFTING, 1, is_ready("False", "Lifting")),
+        node(FencePhase.OK, 1, is_ready("Unknown", Reason.FIRST_SIGNS_AWAITED)),  # of no interest
         node(FencePhase.OK, 1, is_ready("True", Reason.ALIVE)),
     ]
     events: list[Told] = []
