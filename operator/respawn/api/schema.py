@@ -68,6 +68,8 @@ def _rewrite(schema: Mapping[str, Any], definitions: Mapping[str, Schema], path:
             result[key] = value
         else:
             raise NotStructural(f"{path}: {key} has no place in a structural schema")
+    if ".status." not in path:
+        _tell_default(result)
     if "type" not in result:
         raise NotStructural(f"{path}: no single type")
     return result
@@ -104,6 +106,14 @@ def _keep_default(result: Schema, value: Any) -> None:
     pruned = _pruned(value)
     if pruned not in (None, {}, []):
         result["default"] = pruned
+
+
+def _tell_default(result: Schema) -> None:
+    """`kubectl explain` shows no defaults, so the description does."""
+    default = result.get("default")
+    if "description" in result and isinstance(default, str | int | bool):
+        told = str(default).lower() if isinstance(default, bool) else default
+        result["description"] += f" Default: {told}."
 
 
 def _pruned(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What is told of a host's servers while nobody is there to tell: its last report may be long over.
 
 Of a host that is fenced or has rebooted its servers are revoked; this is about the others: held
-back, cut off, or without an agent.
+back, cut off, without an agent, or without its storage.
 """
 
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ def of(world: World, node: Node, now: Now) -> Silence | None:
     v = liveness.verdict(world, node, now)
     if v.state is State.API_LOST:
         return _without_agent(world, node)
-    if v.state is State.STORAGE_LOST:
-        return None  # its agent is heard, and says itself that its servers are paused
+    if v.state in (State.STORAGE_DOUBT, State.STORAGE_LOST):
+        return _without_storage(node)
     if v.failed_at is None or now.mono < v.failed_at + TELL_AFTER:
         return None
     if v.condemned:
@@ -42,6 +42,14 @@ def of(world: World, node: Node, now: Now) -> Silence | None:
         return Silence("False", Reason.DEAD, message)
     message = f"{node.name} has lost contact with the API and with Ceph; it may or may not be dead"
     return Silence("Unknown", Reason.UNREACHABLE, message)
+
+
+def _without_storage(node: Node) -> Silence | None:
+    """Their QEMUs run, and libvirt says so; but whatever a guest writes waits."""
+    if not node.host.storage_failing:
+        return None  # only its heart is silent
+    message = f"{node.name} does not reach its storage: what its servers write waits until it does"
+    return Silence("False", Reason.UNREACHABLE, message)
 
 
 def _without_agent(world: World, node: Node) -> Silence | None:

@@ -87,9 +87,17 @@ def _held(world: World, now: Now) -> Condition:
         held = sorted(name for name, found in why.items() if found == reason)
         if held:
             look = "looks" if len(held) == 1 else "look"
-            message = f"{', '.join(held)} {look} dead, but {advice}"
+            message = f"{', '.join(held)} {look} dead, but {advice}{_too_early(world.policy, now)}"
             return Condition(Type.FAILOVER_HELD, "True", reason, message, generation)
     return Condition(Type.FAILOVER_HELD, "False", Reason.NOT_NEEDED, "", generation)
+
+
+def _too_early(policy: Policy, now: Now) -> str:
+    """A release that lies in the past does nothing, which its author may not have noticed."""
+    until = policy.released_until
+    if until is None or now.wall < until:
+        return ""
+    return f"; it is {until:%Y-%m-%dT%H:%M:%SZ} now, which is over"
 
 
 def _still_obeyed(policy: Policy, nodes: Iterable[Node]) -> dict[int, Timings]:

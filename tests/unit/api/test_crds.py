@@ -119,6 +119,14 @@ def test_the_default_timings_are_in_the_crd_as_a_whole() -> None:
     assert len(timings["default"]) == 6
 
 
+def test_the_description_tells_the_default_for_explain_shows_none() -> None:
+    server = next(kind for kind in KINDS if kind.name == "VirtualServer")
+    fields = all_fields(server)
+    assert fields[".spec.runPolicy"]["description"].endswith(" Default: Always.")
+    assert fields[".spec.deletion.protected"]["description"].endswith(" Default: false.")
+    assert "Default" not in fields[".status.observedGeneration"]["description"]
+
+
 class Choice(Model):
     value: int | str = Field(description="Either.")
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 import pytest
 from tests.unit.decide.builders import ME, T0, WALL, fenced, node, now, pulse, sight, world
 
-from respawn.decide import brake
+from respawn.decide import brake, timings
 from respawn.model.base import Now
-from respawn.model.conditions import Reason
+from respawn.model.conditions import Reason, Type, find
 from respawn.model.node import FencePhase
 from respawn.model.policy import Policy
 from respawn.model.sight import Answer, Pulse, Sight, Testimony
@@ -131,3 +131,15 @@ def test_a_person_can_release_it() -> None:
 def test_unread_hosts_do_not_count_as_failing() -> None:
     unread = Sight(lease=Pulse(), heart=Pulse())
     assert doubt(world(sights={"host-1": DEAD, "host-2": unread})) is None
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(None, False), (5, False), (-5, True)])
+def test_a_release_in_the_past_is_told_to_be_over(minutes: int | None, told: bool) -> None:
+    until = None if minutes is None else WALL + timedelta(minutes=minutes)
+    policy = Policy(released_until=until)
+    w = world(sights={"host-1": DEAD, "host-2": DEAD}, policy=policy)
+    found = timings.enforced(w, policy, 5.0, now())
+    assert found is not None
+    held = find(found.conditions, Type.FAILOVER_HELD)
+    assert held is not None and held.status == "True"
+    assert ("it is 2029-12-31T23:55:00Z now, which is over" in held.message) is told

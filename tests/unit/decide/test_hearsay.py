@@ -35,11 +35,19 @@ def test_what_a_silence_means_for_servers(seen, expected) -> None:
     assert (found and (found.status, found.reason)) == expected
 
 
-def test_a_host_without_storage_speaks_for_its_servers_itself() -> None:
+@pytest.mark.parametrize(
+    ("silent", "state"),
+    [(12, liveness.State.STORAGE_DOUBT), (90, liveness.State.STORAGE_LOST)],
+)
+def test_servers_on_a_host_without_its_storage_are_not_ready(
+    silent: float, state: liveness.State
+) -> None:
     host = replace(node(), host=replace(node().host, storage_failing=True))
-    w = world(nodes=(host,), sights={"host-1": sight(0, 90)})
-    assert liveness.verdict(w, host, now()).state is liveness.State.STORAGE_LOST
-    assert hearsay.of(w, host, now()) is None
+    w = world(nodes=(host,), sights={"host-1": sight(0, silent)})
+    assert liveness.verdict(w, host, now()).state is state
+    found = hearsay.of(w, host, now())
+    assert found is not None
+    assert (found.status, found.reason) == ("False", Reason.UNREACHABLE)
 
 
 def test_an_operator_that_cannot_read_says_nothing_new() -> None:

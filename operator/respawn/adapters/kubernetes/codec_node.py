@@ -129,7 +129,7 @@ def patch(
         **changes,
         "fence": {**changes.get("fence", {}), **named},
         "observedGeneration": read.generation,
-        "state": state(read.spec, fence, conditions),
+        "state": state(read, fence, conditions),
         **(columns.written() if columns else {}),
     }
 
@@ -171,14 +171,16 @@ _BY_REASON = {
 }
 
 
-def state(spec: NodeSpec, fence: Fence, conditions: tuple[Condition, ...]) -> str:
+def state(read: Node, fence: Fence, conditions: tuple[Condition, ...]) -> str:
     """One word for people."""
     if fence.phase is not FencePhase.OK:
         return _STATES[fence.phase]
+    if read.deleting:
+        return "Deleting"
     ready = find(conditions, Type.READY)
     if ready is None:
         return "Unknown"
     if ready.status == "True":
-        return "Cordoned" if spec.cordoned or spec.drain else "Ready"
+        return "Cordoned" if read.spec.cordoned or read.spec.drain else "Ready"
     known = {str(reason): word for reason, word in _BY_REASON.items()}
     return known.get(ready.reason, "Unknown" if ready.status == "Unknown" else "NotReady")

@@ -201,6 +201,15 @@ def about_node(before: Node, after: Node) -> Iterator[Told]:
     ready = find(after.conditions, Type.READY)
     if ready is None or ready.reason not in list(FencePhase):  # those were just told
         yield from about_ready(about, before.conditions, after.conditions)
+    was_open, is_open = (find(n.conditions, Type.SCHEDULABLE) for n in (before, after))
+    if (
+        is_open
+        and is_open.reason == Reason.DELETING
+        and (was_open is None or was_open.reason != Reason.DELETING)
+    ):
+        yield Told(
+            about, Reason.DELETING, is_open.message, True, "deleting", _moment(after.conditions)
+        )
 
 
 def _fence(now: Fence) -> tuple[str, str, bool]:

@@ -30,7 +30,7 @@ from respawn.api.storagepool import StoragePoolStatus
 from respawn.api.virtualserver_status import VirtualServerStatus
 from respawn.model.base import Owner
 from respawn.model.conditions import Condition, Reason
-from respawn.model.node import Fence, HostStatus, Node
+from respawn.model.node import Fence, FencePhase, HostStatus, Node
 from respawn.model.placement import Phase, Placement, ProofKind
 from respawn.model.policy import Policy, Timings
 from respawn.model.server import (
@@ -405,3 +405,15 @@ def test_an_address_is_one_however_it_is_written() -> None:
     node = codec_node.decode(body)
     assert node.storage_addresses == ("2001:db8::9", "198.51.100.9")
     assert node.fence.addresses == ("2001:db8::9",)
+
+
+@pytest.mark.parametrize(
+    ("deleting", "phase", "word"),
+    [(False, "OK", "Ready"), (True, "OK", "Deleting"), (True, "Fenced", "Fenced")],
+)
+def test_the_state_of_a_node_says_that_it_is_to_be_removed(
+    deleting: bool, phase: str, word: str
+) -> None:
+    ready = Condition("Ready", "True", Reason.ALIVE, "", 1, NOW)
+    read = Node("host-1", deleting=deleting)
+    assert codec_node.patch(read, Fence(FencePhase(phase), 1), (ready,))["state"] == word

@@ -203,3 +203,18 @@ def test_a_fence_is_told_phase_by_phase() -> None:
     ]
     assert "198.51.100.11 read back as blocklisted" in events[1].message
     assert len({t.key for t in events}) == len(events)
+
+
+def test_a_node_that_is_to_be_removed_says_once_what_it_waits_for() -> None:
+    def node(reason: str, message: str) -> Node:
+        open_ = Condition(Type.SCHEDULABLE, "False", reason, message, 0, START)
+        return Node("host-1", uid="n", conditions=(open_,))
+
+    steps = [
+        node(Reason.CORDONED, ""),
+        node(Reason.DELETING, "waits until the 2 servers on it are gone"),
+        node(Reason.DELETING, "waits until the 1 servers on it are gone"),
+    ]
+    events = [t for before, after in pairwise(steps) for t in about_node(before, after)]
+    told = "waits until the 2 servers on it are gone"
+    assert [(t.reason, t.message, t.warning) for t in events] == [("Deleting", told, True)]
