@@ -60,7 +60,7 @@ class Misfit:
 
 
 class Feed:
-    """Feeds the store. Everything but `read` and `offer` belongs to the store's loop."""
+    """Feeds the store. Everything but `read`, `offer` and `is_gone` belongs to the store's loop."""
 
     def __init__(self, intakes: Iterable[Intake[Any]], loop: asyncio.AbstractEventLoop) -> None:
         self.intakes = tuple(intakes)
@@ -82,6 +82,10 @@ class Feed:
             self._loop.call_soon_threadsafe(self.gone, intake, uid, name)
         elif version > self._known.get(uid, 0):
             self._loop.call_soon_threadsafe(self.take, read(intake, body))
+
+    def is_gone(self, uid: str) -> bool:
+        """Whether the object of that UID is known to be deleted."""
+        return uid in self._gone
 
     # In the store's loop.
 

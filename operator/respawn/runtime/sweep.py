@@ -51,7 +51,7 @@ class Sweep:
         await _wait(enough, self._patience)
         heard = self._feed.heard
         missed = [uid for uid, version in seen.items() if heard.get(uid, version) < version]
-        missed += [uid for uid in seen if uid not in heard]
+        missed += [uid for uid in seen if uid not in heard and not self._feed.is_gone(uid)]
         if missed and not enough.is_set():
             log.warning("the watches have not brought %d changes: they begin anew", len(missed))
             self._deaf()
