@@ -142,6 +142,9 @@ def _apiserver(
     programs: Path, folder: Folder, serving: tuple[Path, Path], sa_private: Path, sa_public: Path
 ) -> list[str]:
     return [
+        # Its heap is small, and it lives on two cores with all the rest: collecting garbage a
+        # quarter as often gives back a third of its processor time (https://go.dev/doc/gc-guide).
+        *("/usr/bin/env", "GOGC=400"),
         str(programs / "kube-apiserver"),
         "--etcd-servers=http://127.0.0.1:2379",
         f"--cert-dir={folder.pki / 'generated'}",

@@ -5,7 +5,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 
 from respawn.decide import decide, grounds, hearsay, liveness
 from respawn.decide.hearsay import Silence
@@ -69,7 +68,6 @@ class Controller:
         self._last_run: dict[Key, float] = {}
         self._fates: dict[str, Fate] = {}
         self._doubts: dict[Key, Doubt] = {}
-        self._turn, self._turns = count(1), dict[Key, int]()
         store.changed = self.changed
 
     def changed(self, key: Key) -> None:
@@ -98,7 +96,7 @@ class Controller:
         while True:
             key, lane = await self._queue.get(urgent=urgent)
             lanes.urgent.set(lane)
-            lanes.turn.set(self._turn_of(key))
+            lanes.turn.set(self._queue.turn(key))
             try:
                 await self._run(key, lane)
             except Exception:  # noqa: BLE001 one odd object must not stop the others
@@ -106,12 +104,6 @@ class Controller:
                 self._queue.retry(key)
             finally:
                 self._queue.done(key)
-
-    def _turn_of(self, key: Key) -> int:
-        """Servers by when they began; nodes before them all, for servers wait for their fence."""
-        if key.kind is Kind.NODE:
-            return 0
-        return self._turns.setdefault(key, next(self._turn))
 
     async def _run(self, key: Key, urgent: bool) -> None:
         if not await self._is_certain(key, urgent):
@@ -127,8 +119,9 @@ class Controller:
         for other in decision.awaits:
             self._awaited_by[other].add(key)
         if decision.step is None:
-            self._turns.pop(key, None)
             self._queue.succeeded(key)
+            if not self._is_urgent(key):  # a failover that waits for its fence keeps its turn
+                self._queue.rest(key)
             if decision.next_check is not None:
                 # Never at once: a key that has nothing to do must not keep a worker busy.
                 soonest = max(decision.next_check, now.mono + SOONEST)
@@ -196,7 +189,7 @@ class Controller:
                 # To say what the trouble is does not end it.
                 self._store.troubled(key, None)
             self._queue.succeeded(key)
-            self._queue.go_on(key, urgent=urgent)
+            self._queue.add(key, urgent=urgent)
         finally:
             # A placement whose reply was lost may be written: its room stays taken till it is read.
             if key not in self._doubts:

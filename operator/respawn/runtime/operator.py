@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from respawn.decide.election import Terms
-from respawn.model.base import Key, Owner
+from respawn.model.base import Key, Kind, Owner
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster, Leases
 from respawn.ports.fence import FencePort
@@ -56,7 +56,11 @@ class Operator:
     ) -> None:  # fmt: skip
         self.ports, clock = ports, ports.clock
         self.store = Store(owner)
-        self.queue: KeyedQueue[Key] = KeyedQueue(time=lambda: clock.now().mono, rng=rng)
+        self.queue: KeyedQueue[Key] = KeyedQueue(
+            time=lambda: clock.now().mono,
+            rng=rng,
+            ahead=lambda key: key.kind is Kind.NODE,  # servers wait for their fence
+        )
         self._background: set[asyncio.Task[None]] = set()
         self.warrant = warrant = Warrant(lambda: self.leadership.standing, clock)
         fence = WarrantedFence(ports.fence, warrant)

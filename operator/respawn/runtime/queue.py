@@ -1,12 +1,17 @@
 """A keyed queue: each key at most once in it, at most once at work, and failover first.
 
 The semantics are client-go's: a key that is added while it is at work runs again afterwards; one
-that is added twice runs once.
+that is added twice runs once. Beyond that each key has a turn, which it keeps until it rests: who
+began first goes on first, and of a crowd in the failover lane only a few are at work at a time. So
+of twenty servers that lose their host together the first is started while the last still waits,
+instead of all of them in the end.
 """
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import Callable, Hashable
+from itertools import count
 from random import Random
 from typing import Generic, TypeVar
 
@@ -14,6 +19,12 @@ K = TypeVar("K", bound=Hashable)
 
 SLICE = 0.005
 """Seconds for which all workers together hold the loop before everything else has its turn."""
+
+CROWD = 4
+"""Keys at work at a time in the failover lane, beside those that go ahead. More of them would only
+wait for each other: for the processor, the API server and Ceph's monitor."""
+SLOW = 0.25
+"""Seconds after which one at work no longer counts: it waits for something that others may not."""
 
 RACES = 15
 """Failures in a row of a failover's key that may be races: some ten seconds of them."""
@@ -25,13 +36,17 @@ LOST_URGENT = (0.2, 2.0)
 
 
 class KeyedQueue(Generic[K]):
-    """Two lanes; `get(urgent=True)` serves the failover lane alone."""
+    """Two lanes; `get(urgent=True)` serves the failover lane alone.
+
+    Keys that go `ahead` have no turn to wait for, and are not counted in a crowd.
+    """
 
     def __init__(
         self,
         *,
         time: Callable[[], float],
         rng: Random | None = None,
+        ahead: Callable[[K], bool] = lambda key: False,
         first_delay: float = 0.5,
         longest_delay: float = 30.0,
     ) -> None:
@@ -39,10 +54,13 @@ class KeyedQueue(Generic[K]):
         self._time = time
         self._rng = rng or Random()
         self._first, self._longest = first_delay, longest_delay
-        self._lanes: dict[bool, deque[K]] = {True: deque(), False: deque()}
+        self._ahead = ahead
+        self._arrivals, self._next_turn = count(), count(1)
+        self._turns: dict[K, int] = {}
+        self._lanes: dict[bool, list[tuple[int, int, K]]] = {True: [], False: []}
         self._dirty: dict[K, bool] = {}
         self._busy: set[K] = set()
-        self._going_on: set[K] = set()
+        self._crowd: dict[K, asyncio.TimerHandle] = {}
         self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[K, int] = {}
         self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}
@@ -56,10 +74,18 @@ class KeyedQueue(Generic[K]):
         if key not in self._busy:
             self._enqueue(key, urgent)
 
-    def go_on(self, key: K, *, urgent: bool = False) -> None:
-        """`add` for a key at work that got a step further: those not begun yet do not overtake."""
-        self._going_on.add(key)
-        self.add(key, urgent=urgent)
+    def turn(self, key: K) -> int:
+        """When it was begun, as a number that grows; 0 for those that go ahead."""
+        if self._ahead(key):
+            return 0
+        known = self._turns.get(key)
+        if known is None:
+            known = self._turns[key] = next(self._next_turn)
+        return known
+
+    def rest(self, key: K) -> None:
+        """It has nothing to do: what comes next is a new beginning, behind those under way."""
+        self._turns.pop(key, None)
 
     def add_at(self, key: K, when: float, *, urgent: bool = False) -> None:
         """Run it at that monotonic moment, or earlier if an earlier one was asked for."""
@@ -110,29 +136,30 @@ class KeyedQueue(Generic[K]):
         while True:
             await self._turn()
             for lane in (True,) if urgent else (True, False):
-                while self._lanes[lane]:
-                    key = self._lanes[lane].popleft()
-                    if self._dirty.get(key) is lane and key not in self._busy:
-                        return self._take(key, lane)
+                key = self._next_in(lane)
+                if key is not None:
+                    return self._take(key, lane)
             await self._wait(urgent)
 
     def done(self, key: K) -> None:
         """It is no longer at work; if it was added meanwhile, it runs again."""
         self._busy.discard(key)
-        goes_on = key in self._going_on
-        self._going_on.discard(key)
         if key in self._dirty:
-            self._enqueue(key, self._dirty[key], first=goes_on)
+            self._enqueue(key, self._dirty[key])
+        self._leave_crowd(key)
 
     def forget(self, key: K) -> None:
-        """It is gone: no timer, no failures."""
+        """It is gone: no timer, no failures, no turn."""
         self._cancel_timer(key)
         self._failures.pop(key, None)
+        self.rest(key)
 
     def close(self) -> None:
         """Cancel every timer."""
         for key in list(self._timers):
             self.forget(key)
+        for timer in self._crowd.values():
+            timer.cancel()
 
     async def _turn(self) -> None:
         while True:
@@ -148,21 +175,47 @@ class KeyedQueue(Generic[K]):
         """Called when the loop has come round."""
         self._slice_ends = None
 
+    def _next_in(self, lane: bool) -> K | None:
+        """Whose turn it is in that lane; None: nobody's, or it is crowded."""
+        waiting = self._lanes[lane]
+        while waiting:
+            turn, _, key = waiting[0]
+            if self._dirty.get(key) is not lane or key in self._busy:
+                heapq.heappop(waiting)  # it moved to the other lane, or is there twice
+            elif lane and turn and len(self._crowd) >= CROWD:
+                return None
+            else:
+                heapq.heappop(waiting)
+                return key
+        return None
+
     def _take(self, key: K, urgent: bool) -> tuple[K, bool]:
         del self._dirty[key]
         self._busy.add(key)
         self._cancel_timer(key)
+        if urgent and not self._ahead(key):
+            loop = asyncio.get_running_loop()
+            self._crowd[key] = loop.call_later(SLOW, self._leave_crowd, key)
         return key, urgent
+
+    def _leave_crowd(self, key: K) -> None:
+        timer = self._crowd.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+            if self._lanes[True]:
+                self._wake(True)
 
     def _cancel_timer(self, key: K) -> None:
         planned = self._timers.pop(key, None)
         if planned is not None:
             planned[1].cancel()
 
-    def _enqueue(self, key: K, urgent: bool, *, first: bool = False) -> None:
-        keys = self._lanes[urgent]
-        (keys.appendleft if first else keys.append)(key)
-        # Whoever may serve this lane: a failover worker first, for an urgent key.
+    def _enqueue(self, key: K, urgent: bool) -> None:
+        heapq.heappush(self._lanes[urgent], (self.turn(key), next(self._arrivals), key))
+        self._wake(urgent)
+
+    def _wake(self, urgent: bool) -> None:
+        """Whoever may serve this lane: a failover worker first, for an urgent key."""
         for lane in (True, False) if urgent else (False,):
             while self._waiting[lane]:
                 future = self._waiting[lane].popleft()

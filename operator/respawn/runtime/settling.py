@@ -47,7 +47,7 @@ class Settler:
         self._heart, self._clock, self._point = heart, clock, point
 
     async def evidence(self, server: Server, world: World) -> Evidence:
-        """What proves that `server`, just read, has no instance left. Raises Outdated.
+        """What proves that `server`, as known here, has no instance left. Raises Outdated.
 
         A server that is Free needs none.
         """
@@ -56,7 +56,7 @@ class Settler:
             return Evidence(None, None, await self._fence.listing())
         if p.phase is not Phase.REVOKED or p.node is None:
             raise Outdated(f"the server is {p.phase}")
-        # safety: R1. These reads begin after the server was read as Revoked.
+        # safety: R1. These reads begin after the server was read, or written, as Revoked.
         node, listing = await asyncio.gather(self._node(p.node), self._fence.listing())
         disputed = node is not None and await self._vitals.disputed(node, p.boot_id)
         found = proof.by_host(server, node, self._clock.now().wall, disputed=disputed)
@@ -117,7 +117,7 @@ class Settler:
     ) -> tuple[tuple[DiskStatus, Settling], ...]:  # fmt: skip
         """Who has its images open, sorted by what may be done about them.
 
-        `server` as just read. Raises Refused (EpochBehindImage), Unavailable.
+        Raises Refused (EpochBehindImage: or `server` is not the newest), Unavailable.
         """
         return await self._sorted(server, pools, host, listing, self._images.clients)
 

@@ -4,6 +4,8 @@ Each drives the world into the very interleaving that one rule of docs/protocol.
 With the rule it ends well; without it (see `mutations`) an invariant breaks.
 """
 
+import asyncio
+
 from tests.simulation.lab import Lab
 from tests.simulation.stories.handles import (
     fence_host_1,
@@ -19,7 +21,6 @@ from tests.simulation.stories.handles import (
 from tests.simulation.stories.tell import story
 
 from respawn.model.node import FencePhase
-from respawn.model.placement import Phase
 
 
 @story()
@@ -80,6 +81,6 @@ async def placed_while_it_is_being_deleted(lab: Lab) -> None:
     when(lab, second.name, "get_server", second.freeze)
     await lab.until(lambda: second.process is not None and not second.process.gate.is_open, 20)
     first.thaw()
-    await lab.until(lambda: lab.get(uid).placement.phase is not Phase.FREE, 5, "somebody wins")
+    await asyncio.sleep(0.05)  # its write has had its answer by then, and should have lost
     second.thaw()
     await lab.until(lambda: uid not in lab.api.servers, 60, "deleted in the end")

@@ -80,7 +80,11 @@ class Ground:
     def __init__(self, decide: Callable[[Key], Decision]) -> None:
         self.clock, self.store, self.hands = Clock(), Store(Owner("me", "1")), Hands()
         self.api = Api(self.store)
-        self.queue: KeyedQueue[Key] = KeyedQueue(time=lambda: self.clock.now().mono, rng=Random(7))
+        self.queue: KeyedQueue[Key] = KeyedQueue(
+            time=lambda: self.clock.now().mono,
+            rng=Random(7),
+            ahead=lambda key: key.kind is Kind.NODE,
+        )
         self.bugs: list[Key] = []
         self.controller = Controller(
             store=self.store, queue=self.queue, cluster=self.api, clock=self.clock,  # type: ignore[arg-type]

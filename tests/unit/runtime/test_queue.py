@@ -6,7 +6,7 @@ from random import Random
 
 from tests.simulation.loop import run
 
-from respawn.runtime.queue import RACES, SLICE, KeyedQueue
+from respawn.runtime.queue import CROWD, RACES, SLICE, SLOW, KeyedQueue
 
 
 def queue() -> KeyedQueue[str]:
@@ -223,16 +223,61 @@ async def test_workers_that_never_wait_let_the_loop_come_round() -> None:
 
 
 @virtual
-async def test_a_key_that_gets_on_is_not_overtaken_by_those_not_yet_begun() -> None:
+async def test_a_key_keeps_its_turn_until_it_rests() -> None:
     q = queue()
     for key in ("a", "b", "c"):
         q.add(key, urgent=True)
     await q.get()
-    q.go_on("a", urgent=True)
-    q.done("a")
-    assert await q.get() == ("a", True)
     q.add("a", urgent=True)
     q.done("a")
-    assert [await q.get() for _ in range(3)] == [("b", True), ("c", True), ("a", True)], (
-        "once more is not further"
+    assert await q.get() == ("a", True), "it was begun before the others"
+    q.rest("a")
+    q.add("a", urgent=True)
+    q.done("a")
+    assert [await q.get() for _ in range(3)] == [("b", True), ("c", True), ("a", True)]
+
+
+def crowded(size: int) -> KeyedQueue[str]:
+    q = KeyedQueue[str](
+        time=asyncio.get_running_loop().time, rng=Random(0), ahead=lambda k: k == "node"
     )
+    for number in range(size):
+        q.add(f"s{number}", urgent=True)
+    return q
+
+
+@virtual
+async def test_a_few_of_a_crowd_are_at_work_at_a_time() -> None:
+    q = crowded(CROWD + 2)
+    for number in range(CROWD):
+        assert await q.get(urgent=True) == (f"s{number}", True)
+    waiting = asyncio.ensure_future(q.get(urgent=True))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    q.add("s0", urgent=True)
+    q.done("s0")
+    assert await waiting == ("s0", True), "one that goes on is not overtaken"
+    assert await none_left(q)
+    q.done("s0")
+    assert await q.get() == (f"s{CROWD}", True)
+
+
+@virtual
+async def test_neither_what_goes_ahead_nor_routine_waits_for_a_crowd() -> None:
+    q = crowded(CROWD + 1)
+    for _ in range(CROWD):
+        await q.get(urgent=True)
+    q.add("routine")
+    assert await q.get() == ("routine", False)
+    q.add("node", urgent=True)
+    assert await q.get(urgent=True) == ("node", True)
+    assert await none_left(q), "and it takes nobody's place"
+
+
+@virtual
+async def test_one_that_waits_for_something_holds_up_no_crowd() -> None:
+    q, loop = crowded(CROWD + 1), asyncio.get_running_loop()
+    for _ in range(CROWD):
+        await q.get(urgent=True)
+    assert await q.get(urgent=True) == (f"s{CROWD}", True)
+    assert SLOW <= loop.time() < SLOW + 0.1
