@@ -1,12 +1,23 @@
-"""What a placement asks of the Node that it was decided for, as read right before."""
+"""What a placement asks of the Node that it was decided for, and what it rests on."""
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from tests.unit.decide.builders import node
+from tests.unit.decide.builders import ME, node, now, server, world
+from tests.unit.runtime.test_settling import Outside, settler
 
-from respawn.runtime.server_executor import _usable
+from respawn.model.actions import Outlook, Place
+from respawn.model.conditions import Reason
+from respawn.model.placement import Phase
+from respawn.model.server import Hardware, Server, ServerStatus
+from respawn.model.storage import EpochMark, ImageClients
+from respawn.ports.errors import Refused
+from respawn.runtime.server_executor import ServerExecutor, _usable
 from respawn.runtime.settling import Outdated
+from respawn.runtime.store import Store
 
 
 def test_a_healthy_node_may_be_placed_on() -> None:
@@ -21,3 +32,69 @@ def test_a_node_that_is_being_deleted_gets_no_server() -> None:
 def test_an_unregistered_node_gets_no_server() -> None:
     with pytest.raises(Outdated, match="no registration"):
         _usable(replace(node(), host=replace(node().host, registration=None)))
+
+
+FREE = server()
+
+
+class Free(Outside):
+    """The same, for a server that is Free; `live` is how the API has it, `asked` what was read."""
+
+    def __init__(self, mark: EpochMark | None, live: Server) -> None:
+        super().__init__(node())
+        self.mark, self.live = mark, live
+        self.asked: list[str] = []
+        self.written: list[tuple[Server, ServerStatus]] = []
+
+    async def get_server(self, namespace: str, name: str) -> Server:
+        self.asked.append(name)
+        return self.live
+
+    async def clients(self, pool: Any, image: str) -> ImageClients:
+        return ImageClients()
+
+    async def read_epoch(self, pool: Any, image: str) -> EpochMark | None:
+        return self.mark
+
+    async def write_epoch(self, pool: Any, image: str, mark: EpochMark) -> None:
+        self.mark = mark
+
+    async def write_server(self, read: Server, status: ServerStatus) -> Server:
+        self.written.append((read, status))
+        return replace(read, status=status, resource_version="21")
+
+
+def place(outside: Free) -> None:
+    store = Store(ME)
+    ports: Any = outside
+    clock: Any = SimpleNamespace(now=now)
+    executor = ServerExecutor(
+        store=store, cluster=ports, images=ports, settler=settler(outside, store), clock=clock,
+        point=lambda name: None,
+    )  # fmt: skip
+    step = Place(FREE.uid, 0, "it is to run", "host-1", Hardware("pc-q35-7.2", "qemu64"))
+    asyncio.run(executor.run(step, Outlook(), world(FREE)))
+
+
+def test_a_placement_is_written_on_the_version_that_was_known() -> None:
+    outside = Free(EpochMark(4, 20), FREE)
+    place(outside)
+    [(read, status)] = outside.written
+    assert (read.resource_version, outside.asked) == ("20", [])
+    assert (status.placement.phase, status.placement.epoch) == (Phase.PLACED, 5)
+    assert outside.mark == EpochMark(5, 20)
+
+
+def test_an_image_newer_than_what_is_known_is_no_restored_backup_yet() -> None:
+    outside = Free(EpochMark(4, 30), replace(FREE, resource_version="31"))
+    with pytest.raises(Outdated, match="written since"):
+        place(outside)
+    assert outside.asked and not outside.written
+
+
+def test_an_image_newer_than_what_the_api_has_is_one() -> None:
+    outside = Free(EpochMark(4, 30), FREE)
+    with pytest.raises(Refused) as refused:
+        place(outside)
+    assert refused.value.reason == Reason.EPOCH_BEHIND_IMAGE
+    assert outside.mark == EpochMark(4, 30) and not outside.written
