@@ -23,8 +23,8 @@ SLICE = 0.005
 CROWD = 3
 """Keys at work at a time in the failover lane, beside those that go ahead. With more they wait for
 each other, for the processor, the API server and Ceph's monitor, and the first comes later: of
-twenty on two cores it was started after 0.43 s with 2, 0.48 s with 3, 0.58 s with 4 and 0.65 s with 6,
-the last placed after 1.9, 1.4, 1.3 and 1.1 s."""
+twenty on two cores it was started after 0.43 s with 2, 0.48 s with 3, 0.58 s with 4 and 0.65 s with
+6, and the last was placed after 1.9, 1.4, 1.3 and 1.1 s."""
 SLOW = 0.25
 """Seconds after which one at work no longer counts: it waits for something that others may not."""
 
