@@ -81,11 +81,12 @@ class Teller:
         warning: bool = False,
         key: str | None = None,
         order: str = "",
+        at: datetime | None = None,
     ) -> bool:
         """Tell it, unless it was told before; true if it is told now. Never raises ApiError.
 
         `key` says what makes it another event of the same reason, such as an epoch or a fence
-        generation; the message, if there is none.
+        generation; the message, if there is none. `at`: when it happened; now, if not given.
         """
         body = event_body(
             about,
@@ -95,7 +96,7 @@ class Teller:
             key=message if key is None else key,
             component=self._component,
             instance=self._instance,
-            now=datetime.now(UTC),
+            now=at or datetime.now(UTC),
             order=order,
         )
         namespace = about["metadata"].get("namespace") or "default"

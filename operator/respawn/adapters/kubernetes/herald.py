@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from datetime import UTC, datetime
 
 from respawn.adapters.kubernetes.events import Teller
 from respawn.adapters.kubernetes.telling import Told
@@ -22,12 +23,13 @@ class Herald:
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
-        self._waiting: deque[Told] = deque(maxlen=MOST)
+        self._waiting: deque[tuple[Told, datetime]] = deque(maxlen=MOST)
         self._something = asyncio.Event()
 
     def tell(self, *events: Told) -> None:
-        """Tell them soon. Never blocks."""
-        self._waiting.extend(events)
+        """Tell them soon, as of now. Never blocks."""
+        happened = datetime.now(UTC)
+        self._waiting.extend((event, happened) for event in events)
         self._something.set()
 
     async def run(self) -> None:
@@ -37,7 +39,7 @@ class Herald:
             await self._something.wait()
             self._something.clear()
             while self._waiting:
-                told, begun = self._waiting.popleft(), time()
+                (told, happened), begun = self._waiting.popleft(), time()
                 await self._teller.tell(
                     told.about,
                     reason=told.reason,
@@ -45,5 +47,6 @@ class Herald:
                     warning=told.warning,
                     key=told.key,
                     order=told.order,
+                    at=happened,
                 )
                 await asyncio.sleep(PAUSE * (time() - begun))

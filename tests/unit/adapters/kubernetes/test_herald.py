@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from tests.simulation.loop import run
@@ -15,8 +16,10 @@ class SlowTeller:
 
     def __init__(self, takes: float) -> None:
         self.takes, self.begun = takes, list[float]()
+        self.moments: list[datetime] = []
 
-    async def tell(self, about: Any, **_: Any) -> None:
+    async def tell(self, about: Any, *, at: datetime, **_: Any) -> None:
+        self.moments.append(at)
         self.begun.append(asyncio.get_running_loop().time())
         await asyncio.sleep(self.takes)
 
@@ -26,11 +29,13 @@ def test_a_server_that_answers_slowly_is_given_fewer_events() -> None:
         teller = SlowTeller(takes)
         herald = Herald(cast(Any, teller))
         herald.tell(*(Told(cast(Any, None), f"Reason{n}", "", False) for n in range(3)))
+        told = datetime.now(UTC)
         telling = asyncio.create_task(herald.run())
         await asyncio.sleep(100 * takes)
         telling.cancel()
         with suppress(asyncio.CancelledError):
             await telling
+        assert all(at <= told for at in teller.moments), "when it happened, not when it was told"
         return [at - teller.begun[0] for at in teller.begun]
 
     for takes in (0.01, 1.0):
