@@ -102,14 +102,14 @@ class KeyedQueue(Generic[K]):
 
     def retry(self, key: K, *, urgent: bool = False) -> None:
         """Run it again after a back-off that grows with each failure in a row, with jitter."""
-        count = self._failures.get(key, 0)
-        self._failures[key] = count + 1
+        failed = self._failures.get(key, 0)
+        self._failures[key] = failed + 1
         # A failover does not wait half a second because somebody else wrote first. What still finds
         # no ground after so many times has not met a race: what it waits for is told when it comes.
         first, longest = (0.05, 1.0) if urgent else (self._first, self._longest)
-        if urgent and count >= RACES:
-            count, first, longest = count - RACES, 2.0, PATIENT_URGENT
-        delay = min(first * 2 ** min(count, 20), longest) * self._rng.uniform(0.8, 1.2)
+        if urgent and failed >= RACES:
+            failed, first, longest = failed - RACES, 2.0, PATIENT_URGENT
+        delay = min(first * 2 ** min(failed, 20), longest) * self._rng.uniform(0.8, 1.2)
         self.add_at(key, self._time() + delay, urgent=urgent)
 
     def back_off(self, key: K, *, urgent: bool = False) -> float:
@@ -117,10 +117,10 @@ class KeyedQueue(Generic[K]):
 
         Many keys lose their replies together, so they are spread over half of the delay.
         """
-        count = self._failures.get(key, 0)
-        self._failures[key] = count + 1
+        failed = self._failures.get(key, 0)
+        self._failures[key] = failed + 1
         first, longest = LOST_URGENT if urgent else (self._first, self._longest)
-        delay = min(first * 2 ** min(count, 20), longest) * self._rng.uniform(0.5, 1.0)
+        delay = min(first * 2 ** min(failed, 20), longest) * self._rng.uniform(0.5, 1.0)
         when = self._time() + delay
         self.add_at(key, when, urgent=urgent)
         return when
@@ -136,7 +136,7 @@ class KeyedQueue(Generic[K]):
         afterwards takes what is most urgent by then.
         """
         while True:
-            await self._turn()
+            await self._breathe()
             for lane in (True,) if urgent else (True, False):
                 key = self._next_in(lane)
                 if key is not None:
@@ -163,7 +163,8 @@ class KeyedQueue(Generic[K]):
         for timer in self._crowd.values():
             timer.cancel()
 
-    async def _turn(self) -> None:
+    async def _breathe(self) -> None:
+        """Let the loop come round, when the workers have held it for long enough."""
         while True:
             now = self._time()
             if self._slice_ends is None:
