@@ -11,7 +11,7 @@ from contextlib import aclosing
 from respawn.adapters.kubernetes import leases
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.resources import LEASES
-from respawn.adapters.kubernetes.watch import Change, Event, Snapshot, watch
+from respawn.adapters.kubernetes.watch import Change, Event, Interrupted, Snapshot, watch
 from respawn.model.base import Now
 from respawn.ports.clock import Clock
 from respawn.runtime.threads import until
@@ -21,14 +21,19 @@ Saw = Callable[[str, str, Now], None]
 
 
 class LeaseWatch:
-    """Tells `saw` of every Lease, in the watch's own thread. `renew` is the hosts' period now."""
+    """Tells `saw` of every Lease, in the watch's own thread. `renew` is the hosts' period now.
+
+    `back` is called when the API server can be followed again after it could not.
+    """
 
     def __init__(
         self, connect: Callable[[], Client], clock: Clock, saw: Saw, *,
-        renew: Callable[[], float], namespace: str = leases.NAMESPACE,
+        renew: Callable[[], float], back: Callable[[], None] = lambda: None,
+        namespace: str = leases.NAMESPACE,
     ) -> None:  # fmt: skip
         self._connect, self._clock, self._saw = connect, clock, saw
         self._renew, self._namespace = renew, namespace
+        self._back, self._is_away = back, False
         self._names: set[str] = set()
 
     async def run(self, enough: asyncio.Event) -> None:
@@ -54,6 +59,11 @@ class LeaseWatch:
             if isinstance(event, Snapshot):
                 # What a LIST shows was so at some moment after it began.
                 self._all(event, Now(event.begun_at, now.wall))
+                if self._is_away:
+                    self._is_away = False
+                    self._back()
+            elif isinstance(event, Interrupted):
+                self._is_away = True
             elif isinstance(event, Change):
                 self._one(event, now)
             if self._renew() != renew:

@@ -83,9 +83,10 @@ class Process:
             "kopf", KopfSource(self._feed, endpoint, identity=str(self.owner)).run
         )
         self._sweep = Sweep(self._feed, self._loop, self._connect, deaf=self._kopf.restart)
+        self._sweeping = LoopThread("sweep", self._sweep.run)
         self._threads = (
             self._kopf,
-            LoopThread("sweep", self._sweep.run),
+            self._sweeping,
             LoopThread("leases", self._lease_watch().run),
             LoopThread("hearts", self._watch_hearts),
         )
@@ -160,8 +161,17 @@ class Process:
             self._clock,
             self._here(self._saw_lease),
             renew=lambda: self._store.policy.timings.lease_renew,
+            back=self._api_is_back,
             namespace=self._options.namespace,
         )
+
+    def _api_is_back(self) -> None:
+        """What was deleted meanwhile no watch tells of, and one of kopf's that was refused while
+        the API server came up (403, for it did not know its roles yet) is dead without a word.
+        """
+        self._kopf.restart()
+        self._sweep.due()
+        self._sweeping.restart()
 
     def _saw_lease(self, name: str, token: str, now: Now) -> None:
         if name in self._store.nodes:

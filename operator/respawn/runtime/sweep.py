@@ -33,13 +33,20 @@ class Sweep:
     ) -> None:  # fmt: skip
         self._feed, self._loop, self._connect = feed, loop, connect
         self._deaf, self._every, self._patience = deaf, every, patience
+        self._is_due = False
+
+    def due(self) -> None:
+        """The next round of `run` begins with a sweep. From any thread."""
+        self._is_due = True
 
     async def run(self, enough: asyncio.Event) -> None:
         """Sweep until `enough`; what the API server does not answer is tried again next time."""
         async with self._connect() as client:
             while not enough.is_set():
-                await _wait(enough, self._every)
+                if not self._is_due:
+                    await _wait(enough, self._every)
                 if not enough.is_set():
+                    self._is_due = False
                     await self._sweep(client, enough)
 
     async def _sweep(self, client: Client, enough: asyncio.Event) -> None:

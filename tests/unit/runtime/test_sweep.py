@@ -41,3 +41,29 @@ def test_the_watches_are_deaf_when_they_do_not_bring_what_a_list_shows(
         assert bool(begun_anew) is deaf
 
     run(scenario)
+
+
+def test_a_sweep_that_is_due_does_not_wait_for_its_time() -> None:
+    async def scenario(fed: Fed) -> None:
+        taken, enough = asyncio.Event(), asyncio.Event()
+        fed.store.changed = lambda key: taken.set()
+        connect: Any = Connected
+        sweep = Sweep(fed.feed, asyncio.get_running_loop(), connect, every=3600, patience=0.01)
+        sweep.due()
+        running = asyncio.ensure_future(sweep.run(enough))
+        async with asyncio.timeout(5):
+            await taken.wait()
+        enough.set()
+        await running
+
+    run(scenario)
+
+
+class Connected(Lists):
+    """The same, as a client is used."""
+
+    async def __aenter__(self) -> "Connected":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None

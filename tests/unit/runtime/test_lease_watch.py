@@ -1,0 +1,42 @@
+"""The watch of the Leases, which is never quiet, tells when the API server is back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tests.unit.decide.builders import now
+
+from respawn.adapters.kubernetes.errors import Unavailable
+from respawn.adapters.kubernetes.watch import Event, Interrupted, Snapshot
+from respawn.runtime.lease_watch import LeaseWatch
+
+LISTED, AWAY = Snapshot((), 1.0), Interrupted(Unavailable("gone"))
+
+
+def returns(*events: Event) -> list[bool]:
+    """Which of them tell that it is back."""
+    told: list[bool] = []
+    clock: Any = type("Clock", (), {"now": staticmethod(now)})
+    watch = LeaseWatch(
+        lambda: None,  # type: ignore[arg-type, return-value]
+        clock,
+        lambda *_: None,
+        renew=lambda: 1.0,
+        back=lambda: told.__setitem__(-1, True),
+    )
+
+    async def stream() -> AsyncIterator[Event]:
+        for event in events:
+            told.append(False)
+            yield event
+
+    asyncio.run(watch._listen(stream(), 1.0))
+    return told
+
+
+def test_it_is_back_when_it_is_listed_after_an_interruption() -> None:
+    assert returns(LISTED, AWAY, AWAY, LISTED, LISTED) == [False, False, False, True, False]
+
+
+def test_a_first_listing_and_a_renewed_one_are_no_return() -> None:
+    assert returns(LISTED, LISTED) == [False, False]
