@@ -23,15 +23,16 @@ def obstacle(world: World, node: Node) -> tuple[Reason, str] | None:
     if not addresses:
         return Reason.NO_ADDRESSES, "declare spec.addresses.storage, or let its agent register"
     # safety: a fence never includes an address of a mon, OSD, operator or another host.
-    others = {
-        a
+    owners = dict.fromkeys(world.protected or (), "Ceph or an operator") | {
+        a: other.name
         for other in world.nodes.values()
         if other.name != node.name
         for a in (*other.storage_addresses, *other.spec.management, *other.spec.migration)
     }
-    shared = sorted(addresses & (others | (world.protected or frozenset())))
+    shared = sorted(addresses & owners.keys())
     if shared:
-        return Reason.ADDRESS_IN_USE, f"{', '.join(shared)} also belongs to something else"
+        told = ", ".join(f"{a} also belongs to {owners[a]}" for a in shared)
+        return Reason.ADDRESS_IN_USE, f"{told}: put spec.addresses right"
     if fence_table.clean_form(node.fence) is None:
         told = ", ".join(f"{t.form} by {t.owner}" for t in node.fence.tainted)
         message = f"a late removal may still arrive in every form ({told}); ends when they restart"

@@ -35,8 +35,11 @@ def of(world: World, node: Node, now: Now) -> Silence | None:
         return _without_agent(world, node)
     if v.state in (State.STORAGE_DOUBT, State.STORAGE_LOST):
         return _without_storage(node)
-    if v.failed_at is None or now.mono < v.failed_at + TELL_AFTER:
+    if v.failed_at is None:
         return None
+    if now.mono < v.failed_at + TELL_AFTER:
+        # A suspicion takes nothing back that was told before it.
+        return _without_agent(world, node) or _without_storage(node)
     if v.condemned:
         message = f"{node.name} looks dead and is not fenced: its Node says why"
         return Silence("False", Reason.DEAD, message)

@@ -4,7 +4,7 @@ from respawn.decide import fence_table, grounds, liveness
 from respawn.decide.liveness import Sign, State
 from respawn.model.actions import Outlook
 from respawn.model.base import Now
-from respawn.model.conditions import Condition, Reason, Status, Type
+from respawn.model.conditions import Condition, Reason, Status, Type, find
 from respawn.model.node import FencePhase, Node
 from respawn.model.sight import Answer, Pulse, Sight
 from respawn.model.world import World
@@ -13,7 +13,11 @@ Row = tuple[Type, Status, str, str]
 
 _SENTENCES = {
     State.UNKNOWN: (Reason.UNKNOWN, "its signs of life cannot be read from here"),
-    State.API_LOST: (Reason.AGENT_DOWN, "its agent is down or cut off; its servers run on"),
+    State.API_LOST: (
+        Reason.AGENT_DOWN,
+        "its agent is down or cut off, its heart beats; its servers are left as they are: start "
+        "respawn-agent, or mend its management network",
+    ),
     State.REBOOTED: (Reason.HOST_REBOOTED, "it beats in Ceph with another boot ID"),
     State.STORAGE_DOUBT: (Reason.UNREACHABLE, "its heart in Ceph is silent, its agent is not"),
     State.CUT_OFF: (Reason.CUT_OFF_BUT_ALIVE, "both hearts are silent, its libvirt answers"),
@@ -48,6 +52,15 @@ def outlook(world: World, node: Node, now: Now) -> Outlook:
     return Outlook(
         conditions=tuple(Condition(kind, s, r, m, node.generation) for kind, s, r, m in rows)
     )
+
+
+def _state(world: World, node: Node, now: Now) -> State:
+    """What is told of it: a suspicion takes nothing back that was told before."""
+    state, before = liveness.verdict(world, node, now).state, find(node.conditions, Type.READY)
+    if state is not State.SUSPECT or before is None or before.status == "True":
+        return state
+    told = (s for s, (reason, _) in _SENTENCES.items() if reason == before.reason)
+    return next(told, state)
 
 
 def _sign(world: World, node: Node, pulse: Pulse, now: Now) -> Sign:
@@ -148,7 +161,7 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
     if node.host.storage_failing:
         message = "its agent sees storage I/O fail"
         return Type.SCHEDULABLE, "False", Reason.UNREACHABLE, message
-    if liveness.verdict(world, node, now).state in (State.HEALTHY, State.SUSPECT):
+    if _state(world, node, now) in (State.HEALTHY, State.SUSPECT):
         return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
     reason, message = _sentence(world, node, now)
     return Type.SCHEDULABLE, "False", reason, message
@@ -158,7 +171,10 @@ def _removal(world: World, node: Node) -> str:
     """What the removal of its object waits for."""
     left = len(world.by_node.get(node.name, ()))
     if left:
-        return f"it is to be removed; waits until the {left} servers on it are gone"
+        return (
+            f"it is to be removed; waits until the {left} servers on it are gone: delete them, or "
+            "halt them"
+        )
     if node.fence.phase is not FencePhase.OK:
         return "it is to be removed; waits until its fence is lifted"
     told = ", ".join(f"{t.form} by {t.owner}" for t in node.fence.tainted)
@@ -169,6 +185,8 @@ def _removal(world: World, node: Node) -> str:
 
 def _drain(world: World, node: Node) -> str:
     here = len(world.by_node.get(node.name, ()))
+    if not here:
+        return "it is empty, and no new servers come here; ends with maintenance.mode None"
     return (
         f"no new servers come here, but the {here} on it stay: live migration comes later. Halt "
         "them to empty the host; ends with maintenance.mode None"
@@ -196,7 +214,7 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
     if why is not None:
         held = "it looks dead and is not fenced: " + _HELD.get(why, "Fenced says why")
         return Type.READY, "False", why, held
-    state = liveness.verdict(world, node, now).state
+    state = _state(world, node, now)
     if state not in (State.HEALTHY, State.SUSPECT):
         reason, message = _sentence(world, node, now)
         return Type.READY, "Unknown" if state is State.UNKNOWN else "False", reason, message
@@ -209,7 +227,7 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
 
 
 def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
-    state = liveness.verdict(world, node, now).state
+    state = _state(world, node, now)
     registered = node.registration
     if registered is not None and grounds.disputed(world, node, registered.boot_id, now):
         return Reason.CONFIRMED_BUT_ALIVE, grounds.dispute(node, registered.boot_id)

@@ -169,6 +169,7 @@ class Process:
         """What was deleted meanwhile no watch tells of, and one of kopf's that was refused while
         the API server came up (403, for it did not know its roles yet) is dead without a word.
         """
+        log.info("the API server can be followed again: everything is listed anew")
         self._kopf.restart()
         self._sweep.due()
         self._sweeping.restart()

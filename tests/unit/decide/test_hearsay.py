@@ -19,6 +19,9 @@ def said(answer: Answer) -> Testimony:
         # its agent: down for a moment, and for long
         (sight(9, 0), None),
         (sight(12, 0), ("Unknown", Reason.AGENT_DOWN)),
+        # and about to be found dead: a suspicion takes nothing back
+        (sight(12, 6), ("Unknown", Reason.AGENT_DOWN)),
+        (sight(12, 9, testimony=said(Answer.SILENCE)), ("Unknown", Reason.AGENT_DOWN)),
         # silent everywhere, and not yet so long that a fence must be under way
         (sight(9, 9, testimony=said(Answer.SILENCE)), None),
         (sight(12, 12, testimony=said(Answer.SILENCE)), ("False", Reason.DEAD)),

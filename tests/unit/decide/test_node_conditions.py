@@ -1,8 +1,8 @@
 import pytest
-from tests.unit.decide.builders import beat, node, now, placed, pulse, server, sight, world
+from tests.unit.decide.builders import WALL, beat, node, now, placed, pulse, server, sight, world
 
 from respawn.decide import node_conditions
-from respawn.model.conditions import Reason, Type, find
+from respawn.model.conditions import Condition, Reason, Type, find
 from respawn.model.node import NodeSpec
 from respawn.model.sight import Sight
 
@@ -36,3 +36,32 @@ def test_what_was_never_read_is_not_what_can_not_be_read(
     told = node_conditions.outlook(world(nodes=(host,), sights={"host-1": seen}), host, now())
     ready = find(told.conditions, Type.READY)
     assert ready is not None and (ready.status, ready.reason) == (status, reason)
+
+
+def test_a_suspicion_takes_nothing_back_that_was_told_before() -> None:
+    """Its agent was down already when the host died: it is not Ready for the moment between."""
+    host = node()
+
+    def told(seen: Sight) -> dict[str, tuple[str, str]]:
+        w = world(nodes=(host,), sights={"host-1": seen})
+        return {
+            c.type: (c.status, c.reason) for c in node_conditions.outlook(w, host, now()).conditions
+        }
+
+    healthy, agent_down, fading = told(sight()), told(sight(60, 0)), sight(60, 6)
+    assert healthy["Ready"] == ("True", Reason.ALIVE)
+    assert agent_down["Ready"] == ("False", Reason.AGENT_DOWN)
+    assert told(fading)["Ready"] == ("True", Reason.ALIVE), "of a host that was Ready until now"
+    down = Condition("Ready", *agent_down["Ready"], "", 1, WALL)  # type: ignore[arg-type]
+    host = node(conditions=(down,))
+    for kind in ("Ready", "Schedulable"):
+        assert told(fading)[kind] == agent_down[kind]
+    assert told(sight())["Ready"] == ("True", Reason.ALIVE)
+
+
+def test_an_address_that_is_in_use_is_told_with_its_owner() -> None:
+    host = node(spec=NodeSpec(storage=("198.51.100.12",)))
+    told = node_conditions.outlook(world(nodes=(host, node("host-2"))), host, now()).conditions
+    found = find(told, Type.FENCING_READY)
+    assert found is not None and found.reason == Reason.ADDRESS_IN_USE
+    assert "198.51.100.12 also belongs to host-2" in found.message

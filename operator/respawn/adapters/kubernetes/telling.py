@@ -189,6 +189,14 @@ def _waits(about: Mapping[str, Any], before: Server, after: Server) -> Iterator[
 
 # Nodes.
 
+_FENCE_ORDER = {
+    FencePhase.FENCING: 1,
+    FencePhase.FENCED: 2,
+    FencePhase.LIFTING: 3,
+    FencePhase.OK: 4,
+}
+"""Behind what made it not Ready, and before its next Ready."""
+
 
 def about_node(before: Node, after: Node) -> Iterator[Told]:
     """What became of a node by one write of its status."""
@@ -197,7 +205,8 @@ def about_node(before: Node, after: Node) -> Iterator[Told]:
     if (was.phase, was.generation) != (now.phase, now.generation):
         reason, message, warning = _fence(now)
         key = f"{now.phase}/{now.generation}"
-        yield Told(about, reason, message, warning, key, _moment(after.conditions))
+        order = f"{_moment(after.conditions)}-{_FENCE_ORDER[now.phase]}"
+        yield Told(about, reason, message, warning, key, order)
     ready = find(after.conditions, Type.READY)
     if ready is None or ready.reason not in list(FencePhase):  # those were just told
         yield from about_ready(about, before.conditions, after.conditions)
@@ -243,7 +252,8 @@ def about_ready(
     key = f"ready/{now.status}/{now.reason}/{now.last_transition}"
     message = now.message or ("it is ready" if now.status == "True" else "it is not ready")
     warning = now.status != "True" and now.reason not in _WORK
-    yield Told(about, now.reason, message, warning, key, _moment(after))
+    order = f"{_moment(after)}-{9 if now.status == 'True' else 0}"
+    yield Told(about, now.reason, message, warning, key, order)
 
 
 def _became(
