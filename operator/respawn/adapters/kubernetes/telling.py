@@ -225,7 +225,8 @@ def _fence(now: Fence) -> tuple[str, str, bool]:
     told = ", ".join(now.addresses)
     if now.phase is FencePhase.FENCING:
         why = f"fence {now.generation} because of {now.reason}"
-        return Reason.FENCING, f"{why}: {told} are being blocklisted", True
+        be = "is" if len(now.addresses) == 1 else "are"
+        return Reason.FENCING, f"{why}: {told} {be} being blocklisted", True
     if now.phase is FencePhase.FENCED:
         message = f"fence {now.generation}: {told} read back as blocklisted; nothing of it writes"
         return Reason.FENCED, message, True
