@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from respawn.api.base import Extra, Model, Resource, named_like_a_host, rule, rules, unique
 from respawn.api.node_status import NodeStatus
-from respawn.api.types import Identity, IPAddress, Quantity
+from respawn.api.types import BootID, IPAddress, Quantity
 
 
 class Libvirt(Model):
@@ -71,7 +71,7 @@ class Maintenance(Model):
 class Fencing(Model):
     """What a person knows of the host that nothing can tell Respawn."""
 
-    ended_boots: Annotated[list[Identity], Field(max_length=16), unique()] = Field(
+    ended_boots: Annotated[list[BootID], Field(max_length=16), unique()] = Field(
         default_factory=list,
         description="Boot IDs (status.fence.bootID, or a server's placement) of which a person "
         "confirms that they have ended: the machine was switched off, or is destroyed. Counts as "

@@ -139,6 +139,19 @@ UUID = Annotated[
     ),
 ]
 
+BootID = Annotated[
+    str,
+    Field(min_length=1, max_length=64),
+    Extra(
+        rule(
+            "self.matches('^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')",
+            "must be a boot ID as status.fence.bootID tells it, such as "
+            "6e052bc0-4ec9-41cc-9f54-1287d8ac83ad",
+        )
+    ),
+]
+"""As in /proc/sys/kernel/random/boot_id (random(4))."""
+
 # What only programs write, in status: bounded, not judged.
 Ref = Annotated[str, Field(max_length=63)]
 """The name of an object, or of a part of one."""
