@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from respawn.decide import decide, grounds, hearsay, liveness
 from respawn.decide.hearsay import Silence
-from respawn.model.actions import Decision, NodeStep, Place, Report, ServerStep
+from respawn.model.actions import BanClients, Decision, NodeStep, Place, Report, ServerStep
 from respawn.model.base import Key, Kind
 from respawn.model.conditions import Reason
 from respawn.model.world import Trouble
@@ -160,6 +160,8 @@ class Controller:
         assert step is not None
         lanes.urgent.set(urgent)
         self._log(key, step.name, step.reason)
+        if isinstance(step, BanClients):
+            self._queue.step_aside(key)  # it waits for the monitors' commit, as all others may
         if isinstance(step, Place):
             self._store.reserved[step.uid] = step.node
         try:

@@ -143,6 +143,10 @@ class KeyedQueue(Generic[K]):
                     return self._take(key, lane)
             await self._wait(urgent)
 
+    def step_aside(self, key: K) -> None:
+        """Though at work, it waits for others more than it does: it counts in no crowd."""
+        self._leave_crowd(key)
+
     def done(self, key: K) -> None:
         """It is no longer at work; if it was added meanwhile, it runs again."""
         self._busy.discard(key)

@@ -281,3 +281,15 @@ async def test_one_that_waits_for_something_holds_up_no_crowd() -> None:
         await q.get(urgent=True)
     assert await q.get(urgent=True) == (f"s{CROWD}", True)
     assert SLOW <= loop.time() < SLOW + 0.1
+
+
+@virtual
+async def test_one_that_steps_aside_makes_room_at_once() -> None:
+    q, loop = crowded(CROWD + 1), asyncio.get_running_loop()
+    for _ in range(CROWD):
+        await q.get(urgent=True)
+    q.step_aside("s0")
+    assert await q.get(urgent=True) == (f"s{CROWD}", True) and loop.time() < SLOW / 2
+    q.done("s0")
+    q.add("s9", urgent=True)
+    assert await none_left(q), "it makes room once"
