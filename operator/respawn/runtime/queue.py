@@ -21,10 +21,13 @@ SLICE = 0.005
 """Seconds for which all workers together hold the loop before everything else has its turn."""
 
 CROWD = 3
-"""Keys at work at a time in the failover lane, beside those that go ahead. With more they wait for
-each other, for the processor, the API server and Ceph's monitor, and the first comes later: of
-twenty on two cores it was started after 0.43 s with 2, 0.48 s with 3, 0.58 s with 4 and 0.65 s with
-6, and the last was placed after 1.9, 1.4, 1.3 and 1.1 s."""
+"""Keys at work at a time in the failover lane, beside those that go ahead, when a crowd begins.
+With more they wait for each other, for the processor, the API server and Ceph's monitor, and the
+first comes later: of twenty on two cores it was started after 0.43 s with 2, 0.48 s with 3, 0.58 s
+with 4 and 0.65 s with 6. With so few the last would come late: each that is through makes room for
+one more."""
+WIDEST = 16
+"""Of them at the most."""
 SLOW = 0.25
 """Seconds after which one at work no longer counts: it waits for something that others may not."""
 
@@ -63,6 +66,7 @@ class KeyedQueue(Generic[K]):
         self._dirty: dict[K, bool] = {}
         self._busy: set[K] = set()
         self._crowd: dict[K, asyncio.TimerHandle] = {}
+        self._width = CROWD
         self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[K, int] = {}
         self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}
@@ -147,6 +151,10 @@ class KeyedQueue(Generic[K]):
         """Though at work, it waits for others more than it does: it counts in no crowd."""
         self._leave_crowd(key)
 
+    def widen(self) -> None:
+        """One of the crowd is through: from now on one more of them may be at work at a time."""
+        self._width = min(self._width + 1, WIDEST)
+
     def done(self, key: K) -> None:
         """It is no longer at work; if it was added meanwhile, it runs again."""
         self._busy.discard(key)
@@ -189,7 +197,7 @@ class KeyedQueue(Generic[K]):
             turn, _, key = waiting[0]
             if self._dirty.get(key) is not lane or key in self._busy:
                 heapq.heappop(waiting)  # it moved to the other lane, or is there twice
-            elif lane and turn and len(self._crowd) >= CROWD:
+            elif lane and turn and len(self._crowd) >= self._width:
                 return None
             else:
                 heapq.heappop(waiting)
@@ -210,7 +218,10 @@ class KeyedQueue(Generic[K]):
         if timer is not None:
             timer.cancel()
             if self._lanes[True]:
-                self._wake(True)
+                for _ in range(self._width - len(self._crowd)):
+                    self._wake(True)
+            elif not self._crowd:
+                self._width = CROWD
 
     def _cancel_timer(self, key: K) -> None:
         planned = self._timers.pop(key, None)

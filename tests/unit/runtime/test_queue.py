@@ -293,3 +293,26 @@ async def test_one_that_steps_aside_makes_room_at_once() -> None:
     q.done("s0")
     q.add("s9", urgent=True)
     assert await none_left(q), "it makes room once"
+
+
+@virtual
+async def test_each_that_is_through_makes_room_for_one_more_until_the_crowd_is_gone() -> None:
+    q = crowded(CROWD + 3)
+    for _ in range(CROWD):
+        await q.get(urgent=True)
+    q.widen()
+    q.done("s0")
+    assert {await q.get(urgent=True), await q.get(urgent=True)} == {
+        (f"s{CROWD}", True),
+        (f"s{CROWD + 1}", True),
+    }
+    assert await none_left(q)
+    for number in range(1, CROWD + 2):
+        q.done(f"s{number}")
+    assert await q.get() == (f"s{CROWD + 2}", True)
+    q.done(f"s{CROWD + 2}")
+    for number in range(CROWD + 1):
+        q.add(f"t{number}", urgent=True)
+    for _ in range(CROWD):
+        await q.get(urgent=True)
+    assert await none_left(q), "the next crowd begins as narrow"
