@@ -83,7 +83,7 @@ BAD = [
     ("Node", "spec.addresses.storage", ["host-1.example.com"], "must be one IP address"),
     ("Node", "spec.addresses.storage", [], "should have at least 1 items"),
     ("Node", "spec.scheduling.mode", "Off", 'supported values: "Enabled", "Cordoned"'),
-    ("Node", "spec.fencing.endedBoots", ["nonsense"], "must be a boot ID as status.fence.bootID"),
+    ("Node", "spec.fencing", {"endedBoots": ["nonsense"]}, "must be a boot ID as status.fence"),
     ("Node", "metadata.name", "operator-leader", "names that begin with operator- are reserved"),
     ("Node", "metadata.name", "host.1", "the name of a Node must be a DNS label"),
     ("StoragePool", "spec.ceph", None, "say where the disks live: set spec.ceph"),
