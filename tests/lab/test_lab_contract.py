@@ -22,9 +22,13 @@ def lab() -> Iterator[LabTool]:
 
 
 def answers(lab: LabTool, plane_address: str) -> bool:
-    """Whether a ping from the switch's side comes back."""
+    """Whether a ping from the switch's side comes back.
+
+    Three are sent: while the question for the MAC that an earlier one asked in vain has not been
+    given up, a first one fails together with it, whoever has the address by now.
+    """
     name = f"/proc/{init(lab)}/root/run/netns/probe"
-    ping = ["nsenter", f"--net={name}", "ping", "-q", "-c1", "-W1", plane_address]
+    ping = ["nsenter", f"--net={name}", "ping", "-q", "-c3", "-i0.3", "-W1", plane_address]
     return subprocess.run(ping, capture_output=True).returncode == 0
 
 
