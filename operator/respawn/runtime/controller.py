@@ -192,7 +192,7 @@ class Controller:
                 self._store.troubled(key, None)
             self._queue.succeeded(key)
             self._queue.add(key, urgent=urgent)
-            if isinstance(step, Place):
+            if urgent and isinstance(step, Place):
                 self._queue.widen()
         finally:
             # A placement whose reply was lost may be written: its room stays taken till it is read.

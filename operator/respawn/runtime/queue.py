@@ -148,19 +148,28 @@ class KeyedQueue(Generic[K]):
             await self._wait(urgent)
 
     def step_aside(self, key: K) -> None:
-        """Though at work, it waits for others more than it does: it counts in no crowd."""
-        self._leave_crowd(key)
+        """It counts in no crowd (any more): it is done, or waits for others more than it works."""
+        timer = self._crowd.pop(key, None)
+        if timer is None:
+            return
+        timer.cancel()
+        if self._lanes[True]:
+            for _ in range(self._width - len(self._crowd)):
+                self._wake(True)
+        elif not self._crowd:
+            self._width = CROWD
 
     def widen(self) -> None:
-        """One of the crowd is through: from now on one more of them may be at work at a time."""
-        self._width = min(self._width + 1, WIDEST)
+        """One of the crowd is through: while it lasts, one more may be at work at a time."""
+        if self._crowd or self._lanes[True]:
+            self._width = min(self._width + 1, WIDEST)
 
     def done(self, key: K) -> None:
         """It is no longer at work; if it was added meanwhile, it runs again."""
         self._busy.discard(key)
         if key in self._dirty:
             self._enqueue(key, self._dirty[key])
-        self._leave_crowd(key)
+        self.step_aside(key)
 
     def forget(self, key: K) -> None:
         """It is gone: no timer, no failures, no turn."""
@@ -210,18 +219,8 @@ class KeyedQueue(Generic[K]):
         self._cancel_timer(key)
         if urgent and not self._ahead(key):
             loop = asyncio.get_running_loop()
-            self._crowd[key] = loop.call_later(SLOW, self._leave_crowd, key)
+            self._crowd[key] = loop.call_later(SLOW, self.step_aside, key)
         return key, urgent
-
-    def _leave_crowd(self, key: K) -> None:
-        timer = self._crowd.pop(key, None)
-        if timer is not None:
-            timer.cancel()
-            if self._lanes[True]:
-                for _ in range(self._width - len(self._crowd)):
-                    self._wake(True)
-            elif not self._crowd:
-                self._width = CROWD
 
     def _cancel_timer(self, key: K) -> None:
         planned = self._timers.pop(key, None)

@@ -52,7 +52,7 @@ def test_a_suspicion_takes_nothing_back_that_was_told_before() -> None:
     assert healthy["Ready"] == ("True", Reason.ALIVE)
     assert agent_down["Ready"] == ("False", Reason.AGENT_DOWN)
     assert told(fading)["Ready"] == ("True", Reason.ALIVE), "of a host that was Ready until now"
-    down = Condition("Ready", *agent_down["Ready"], "", 1, WALL)  # type: ignore[arg-type]
+    down = Condition("Ready", *agent_down["Ready"], "", 1, WALL)
     host = node(conditions=(down,))
     for kind in ("Ready", "Schedulable"):
         assert told(fading)[kind] == agent_down[kind]

@@ -18,7 +18,7 @@ def returns(*events: Event) -> list[bool]:
     told: list[bool] = []
     clock: Any = type("Clock", (), {"now": staticmethod(now)})
     watch = LeaseWatch(
-        lambda: None,  # type: ignore[arg-type, return-value]
+        lambda: None,
         clock,
         lambda *_: None,
         renew=lambda: 1.0,

@@ -316,3 +316,14 @@ async def test_each_that_is_through_makes_room_for_one_more_until_the_crowd_is_g
     for _ in range(CROWD):
         await q.get(urgent=True)
     assert await none_left(q), "the next crowd begins as narrow"
+
+
+@virtual
+async def test_what_is_through_without_a_crowd_does_not_widen_the_next() -> None:
+    q = crowded(0)
+    q.widen()
+    for number in range(CROWD + 1):
+        q.add(f"s{number}", urgent=True)
+    for _ in range(CROWD):
+        await q.get(urgent=True)
+    assert await none_left(q)

@@ -29,11 +29,11 @@ def test_the_watches_are_deaf_when_they_do_not_bring_what_a_list_shows(
         sweep = Sweep(
             fed.feed,
             asyncio.get_running_loop(),
-            Lists,  # type: ignore[arg-type]
+            Lists,
             deaf=lambda: begun_anew.append(True),
             patience=0.02,
         )
-        look = asyncio.ensure_future(sweep._sweep(Lists(), asyncio.Event()))  # type: ignore[arg-type]
+        look = asyncio.ensure_future(sweep._sweep(Lists(), asyncio.Event()))
         await taken.wait()
         if change:
             await fed.offer(VIRTUAL_SERVERS, change, server(8))
