@@ -59,6 +59,23 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
 Exit codes: 0 done or already so, 1 tried and failed, 2 unknown name or impossible order,
 130 interrupted."""
 
+_ENTRY = re.compile(r"^  (?=\S)", re.MULTILINE)
+
+
+def usage(words: list[str]) -> str:
+    """The whole of it, or what concerns the command that WORDS name, and the options.
+
+    Unknown words are answered with the whole.
+    """
+    entries = _ENTRY.split(USAGE)[1:]
+    about = [e for e in entries if words and words[0] in e.split(maxsplit=1)[0].split("|")]
+    options = [e for e in entries if e.startswith("-")]
+    if not about:
+        return USAGE
+    lines = ["  " + e.rstrip("\n") for e in (*about, "", *options)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 #: options that take a value, and those that do not
@@ -119,7 +136,7 @@ def parse(arguments: list[str]) -> Order:
             order.rest = left if word == "--" else [word, *left]
             break
         if word in ("-h", "--help"):
-            order.words = ["help"]
+            order.words = ["help", *order.words[:1]]
             break
         if word.startswith("-o") and word not in OPTIONS and not equals:
             option, equals, value = "-o", "=", word[2:]
@@ -146,8 +163,8 @@ def main(arguments: list[str]) -> int:
         # what interrupts from here on is seen to below, and where something is to be taken back
         signal.signal(signal.SIGINT, signal.default_int_handler)
         order = parse(arguments)
-        if not order.words or order.words == ["help"]:
-            print(USAGE, file=sys.stdout if order.words else sys.stderr)
+        if not order.words or order.words[0] == "help":
+            print(usage(order.words[1:]), file=sys.stdout if order.words else sys.stderr)
             return 0 if order.words else 2
         from labkit import commands  # heavy: only once the words are understood
 

@@ -44,13 +44,18 @@ def guest(answer: dict) -> str:
     boots, pauses = answer["boots"], answer["pauses"]
     told = None if pauses is None else [f"{p['ms']} ms from {p['from']}" for p in pauses]
     lines = {
-        "boots": "unknown" if boots is None else f"{len(boots)}   " + "  ".join(boots[-5:]),
+        "boots": "unknown" if boots is None else _boots(boots),
         "last seq": "unknown" if answer["lastSeq"] is None else str(answer["lastSeq"]),
         "lost": listed(answer["lost"]),
         "foreign": listed(answer["foreign"]),
         "pauses": listed(told),
     }
     return "\n".join(f"{what:<10}{text}".rstrip() for what, text in lines.items())
+
+
+def _boots(boots: list[str]) -> str:
+    shown = ["…", *boots[-5:]] if len(boots) > 5 else boots
+    return f"{len(boots)}   " + "  ".join(shown)
 
 
 def listed(items: list | None) -> str:

@@ -280,10 +280,11 @@ def samples() -> Samples:
 
 @pytest.fixture
 def applied(control_plane: ControlPlane) -> Iterator[None]:
-    """The samples, freshly applied; afterwards they are gone (but for their namespace)."""
+    """The samples, freshly applied; afterwards they are gone (but for namespace and policy)."""
     control_plane.kubectl("apply", "--server-side", "-f", str(SAMPLES))
     yield
-    kinds = ",".join(f"{kind.plural}.respawn.dev" for kind in KINDS)
+    gone = (kind.plural for kind in KINDS if kind.plural != "respawnpolicies")
+    kinds = ",".join(f"{plural}.respawn.dev" for plural in gone)
     control_plane.kubectl("delete", kinds, "--all", "-A")
 
 

@@ -144,6 +144,12 @@ def test_the_operator_writes_statuses_and_finalizers_and_never_a_spec(
     control_plane.run(scenario, user=operator)
 
 
+def test_the_policy_that_is_in_force_cannot_be_deleted(control_plane: Any, applied: None) -> None:
+    result = control_plane.kubectl("delete", "respawnpolicy", "default", check=False)
+    assert result.returncode == 1 and "change its spec instead" in result.stderr
+    control_plane.kubectl("get", "respawnpolicy", "default")
+
+
 def test_a_protected_server_cannot_be_deleted_not_even_in_bulk(
     control_plane: Any, samples: Any, applied: None
 ) -> None:

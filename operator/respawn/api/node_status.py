@@ -204,9 +204,9 @@ class NodeStatus(Status):
     )
     state: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
-        description="Summary for people: Ready, Cordoned, Deleting, AgentDown, Unresponsive, "
-        "CutOff, Dead, Fencing, Fenced, Rejoining, NotRegistered, NotReady, Unknown. No program "
-        "should read it; read the conditions.",
+        description="Summary for people: Ready, Cordoned, Drain, Deleting, AgentDown, "
+        "Unresponsive, CutOff, Dead, Fencing, Fenced, Rejoining, NotRegistered, NotReady, Unknown. "
+        "No program should read it; read the conditions.",
     )
     servers: Count | None = Field(default=None, description="Number of servers placed here.")
     cpu: Usage | None = Field(default=None, description="Virtual processors used and free.")

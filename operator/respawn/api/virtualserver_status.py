@@ -233,8 +233,8 @@ class VirtualServerStatus(Status):
     phase: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
         description="Summary for people: Preparing, Waiting, Starting, Running, Paused, "
-        "Recovering, Restarting, Stopping, Halted, Completed, Deleting, Unknown. No program "
-        "should read it; read the conditions.",
+        "Recovering, Restarting, Stopping, Halted, Completed, Deleting, NoStorage, Unknown. "
+        "No program should read it; read the conditions.",
     )
     node: Ref | None = Field(
         default=None, description="Node it is placed on: placement.node; absent while Free."

@@ -25,6 +25,11 @@ class Use:
         return self.memory_total - self.memory
 
 
+def most(node: Node) -> int:
+    """Bytes that guests and their overhead can have on that host when it runs nothing."""
+    return node.host.capacity.memory - node.reserved
+
+
 def need(server: Server, node: Node) -> int:
     """Bytes that the server takes on that host when it is started."""
     return server.spec.memory + node.host.capacity.overhead
@@ -40,7 +45,7 @@ def use(world: World, node: Node, without: str = "") -> Use:
         servers=len(servers),
         cores=sum(s.spec.cores for s in servers),
         memory=sum(_held(s, node) for s in servers),
-        memory_total=capacity.memory - node.reserved - capacity.foreign,
+        memory_total=most(node) - capacity.foreign,
         starting=sum(_starting(s, node) for s in servers),
     )
 

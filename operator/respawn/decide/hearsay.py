@@ -26,6 +26,8 @@ class Silence:
     status: Status
     reason: Reason
     message: str
+    summary: str = "Unknown"
+    """One word for people."""
 
 
 def of(world: World, node: Node, now: Now) -> Silence | None:
@@ -52,7 +54,7 @@ def _without_storage(node: Node) -> Silence | None:
     if not node.host.storage_failing:
         return None  # only its heart is silent
     message = f"{node.name} does not reach its storage: what its servers write waits until it does"
-    return Silence("False", Reason.UNREACHABLE, message)
+    return Silence("False", Reason.UNREACHABLE, message, "NoStorage")
 
 
 def _without_agent(world: World, node: Node) -> Silence | None:

@@ -1,5 +1,6 @@
 """Pools and golden images: what is to be done, and what their status should say."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -156,8 +157,9 @@ def pool(pool: Pool, look: PoolLook, wall: datetime) -> Pool | None:
 
 
 def _waits_for(contents: tuple[str, ...]) -> str:
-    more = f" and {len(contents) - 3} more" if len(contents) > 3 else ""
     told = ", ".join(contents[:3]) or "nothing"
+    left = Counter(what.partition(" ")[0] for what in contents[3:])
+    more = "".join(f" and {n} more {kind}{'s' * (n > 1)}" for kind, n in left.items())
     return f"it is to be deleted, and still holds {told}{more}: delete those first"
 
 

@@ -223,7 +223,8 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
     for kind, status, reason, message in rows:
         if kind in (Type.STORAGE_REACHABLE, Type.FENCING_READY) and status == "False":
             return Type.READY, "False", reason, message
-    return Type.READY, "True", Reason.ALIVE, ""
+    leaving = _removal(world, node) if node.deleting else ""
+    return Type.READY, "True", Reason.ALIVE, leaving
 
 
 def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:

@@ -15,6 +15,12 @@ STARTS_PER_HOST = 10
 
 BUSY = "is busy starting others"
 
+_WHILE_FENCED = {
+    FencePhase.FENCING: "is being fenced",
+    FencePhase.FENCED: "is fenced",
+    FencePhase.LIFTING: "is fenced, and being let in again",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -66,6 +72,22 @@ def choose(
     return Choice(best.name, tuple(refusals))
 
 
+def fits_nowhere(world: World, server: Server) -> bool:
+    """Whether no host would take it even if all were empty and well: only a person can help."""
+    nodes = world.nodes.values()
+    return bool(nodes) and not any(_could(server, node) for node in nodes)
+
+
+def _could(server: Server, node: Node) -> bool:
+    if node.deleting:
+        return False
+    if node.registration is None:
+        return True  # nobody knows yet how large it is
+    labelled = all(node.label(k) == v for k, v in server.spec.node_selector.items())
+    memory, cores = capacity.most(node), node.host.capacity.cores
+    return labelled and capacity.need(server, node) <= memory and server.spec.cores <= cores
+
+
 def refusal(world: World, server: Server, node: Node, now: Now) -> str | None:
     """Why `server` may not go to `node`; None: it may."""
     for check in FILTERS:
@@ -85,7 +107,7 @@ def _state(world: World, server: Server, node: Node, now: Now) -> str | None:
     if node.registration is None:
         return "has no registered agent"
     if node.fence.phase is not FencePhase.OK:
-        return f"is fenced ({node.fence.phase})"
+        return _WHILE_FENCED[node.fence.phase]
     if node.host.storage_failing:
         return "cannot reach its storage"
     state = liveness.verdict(world, node, now).state

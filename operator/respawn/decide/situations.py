@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from respawn.decide import liveness, recovery
+from respawn.decide import grounds, liveness, recovery
 from respawn.decide.case import Case, Wish
 from respawn.decide.conditions import Situation
 from respawn.decide.hearsay import Silence
@@ -33,11 +33,15 @@ def revoked(case: Case, node: str) -> Situation:
 
 
 def _while_revoked(case: Case, otherwise: str) -> str:
-    """Who is being waited for, when it is an agent that does not answer."""
+    """Who is being waited for, when its agent does not answer."""
     node = case.node
-    if node is None or liveness.verdict(case.world, node, case.now).state not in OUT_OF_REACH:
+    if node is None:
         return otherwise
-    return f"waits for the agent of {node.name}, which is down or cut off, or for its fence"
+    if grounds.held(case.world, node, case.now) is not None:
+        return f"waits for {node.name}, which looks dead and is not fenced: its Node says why"
+    if liveness.verdict(case.world, node, case.now).state in OUT_OF_REACH:
+        return f"waits for the agent of {node.name}, which is down or cut off, or for its fence"
+    return otherwise
 
 
 def starting(case: Case, node: Node) -> Situation:
@@ -62,7 +66,7 @@ def paused(case: Case, report: ServerReport) -> Situation:
 def unheard(case: Case, report: ServerReport | None, silence: Silence) -> Situation:
     """Placed, and its host does not say (any more) what became of it."""
     ran = report is not None and report.state is not ReportState.STARTING
-    summary = "Unknown" if ran else "Starting"
+    summary = silence.summary if ran else "Starting"
     s = here(case, summary, silence.reason, silence.message)
     return replace(s, report=report, doubt=silence.status if ran else "False")
 

@@ -50,7 +50,8 @@ def test_servers_on_a_host_without_its_storage_are_not_ready(
     assert liveness.verdict(w, host, now()).state is state
     found = hearsay.of(w, host, now())
     assert found is not None
-    assert (found.status, found.reason) == ("False", Reason.UNREACHABLE)
+    told = (found.status, found.reason, found.summary)
+    assert told == ("False", Reason.UNREACHABLE, "NoStorage")
 
 
 def test_an_operator_that_cannot_read_says_nothing_new() -> None:

@@ -214,6 +214,7 @@ def test_without_room_it_becomes_free_and_says_which_host_lacks_what() -> None:
     assert waiting is not None and waiting.reason == Reason.NO_HOST_FITS
     for host in ("host-1 is fenced", "host-2 has", "host-3 has"):
         assert host in waiting.message
+    assert waiting.message.startswith("no host could take it") and "add a host" in waiting.message
 
 
 def test_another_boot_of_its_host_revokes_it() -> None:
@@ -389,6 +390,10 @@ def test_a_stop_that_waits_for_an_agent_says_so(more, usually: str) -> None:
             decision(it, sights={"host-1": sight(lease, 0)}).outlook.conditions, Type.READY
         )
         assert ready is not None and ready.message.startswith(word)
+    both_dead = {"host-1": DEAD, "host-2": DEAD}
+    ready = find(decision(it, sights=both_dead).outlook.conditions, Type.READY)
+    held = "waits for host-1, which looks dead and is not fenced"
+    assert ready is not None and ready.message.startswith(held)
 
 
 @pytest.mark.parametrize(("ready", "status"), [(True, "True"), (False, "False"), (None, "Unknown")])

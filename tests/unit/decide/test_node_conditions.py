@@ -59,6 +59,13 @@ def test_a_suspicion_takes_nothing_back_that_was_told_before() -> None:
     assert told(sight())["Ready"] == ("True", Reason.ALIVE)
 
 
+def test_a_node_that_is_to_be_removed_says_what_for_beside_ready() -> None:
+    host = node(deleting=True)
+    told = node_conditions.outlook(world(nodes=(host,)), host, now()).conditions
+    found = find(told, Type.READY)
+    assert found is not None and (found.status, found.message) == ("True", "it is being removed")
+
+
 def test_an_address_that_is_in_use_is_told_with_its_owner() -> None:
     host = node(spec=NodeSpec(storage=("198.51.100.12",)))
     told = node_conditions.outlook(world(nodes=(host, node("host-2"))), host, now()).conditions

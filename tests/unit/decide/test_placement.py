@@ -4,7 +4,7 @@ import pytest
 from tests.unit.decide.builders import GIB, beat, fenced, node, now, placed, server, sight, world
 
 from respawn.decide import capacity, placement
-from respawn.model.node import Capacity, Node, NodeSpec
+from respawn.model.node import Capacity, FencePhase, Node, NodeSpec
 from respawn.model.server import AntiAffinity, Hardware, Server
 
 
@@ -27,7 +27,8 @@ def roomy(name: str, memory: int = 16, **capacity) -> Node:
         (node("host-2", spec=NodeSpec(drain=True)), "is to be drained"),
         (node("host-2", spec=NodeSpec(reserved=15 * GIB + 1)), "of memory free"),
         (node("host-2", deleting=True), "is being removed"),
-        (node("host-2", fence=fenced()), "is fenced (Fenced)"),
+        (node("host-2", fence=fenced()), "is fenced"),
+        (node("host-2", fence=fenced(FencePhase.FENCING)), "is being fenced"),
         (node("host-2", host=replace(node().host, registration=None)), "no registered agent"),
         (node("host-2", labels={"rack": "b"}), "has not the label rack=a"),
         (roomy("host-2", 1, overhead=1), "of memory free"),
@@ -48,6 +49,29 @@ def test_what_the_node_reserves_counts_instead_of_what_its_agent_does() -> None:
     assert capacity.use(world(nodes=(host,)), host).memory_free == GIB
     unset = replace(host, spec=NodeSpec())
     assert capacity.use(world(nodes=(unset,)), unset).memory_free == 12 * GIB
+
+
+@pytest.mark.parametrize(
+    ("spec", "host", "nowhere"),
+    [
+        ({}, node(), False),
+        ({"memory": 15 * GIB}, roomy("host-1", 16, foreign=8 * GIB), False),
+        ({"memory": 15 * GIB}, roomy("host-1", 16, reserved=2 * GIB), True),
+        ({}, node(fence=fenced()), False),
+        ({}, node(deleting=True), True),
+        ({"cores": 9}, node(), True),
+        ({"cores": 9}, node(host=replace(node().host, registration=None)), False),
+        ({"node_selector": {"rack": "b"}}, node(labels={"rack": "a"}), True),
+        ({"node_selector": {"rack": "b"}}, node(spec=NodeSpec(cordoned=True)), True),
+    ],
+)
+def test_what_no_host_could_take_is_told_from_what_finds_no_room_now(spec, host, nowhere) -> None:
+    it = server(spec=spec)
+    assert placement.fits_nowhere(world(it, nodes=(host,)), it) is nowhere
+
+
+def test_without_hosts_nothing_is_too_large() -> None:
+    assert not placement.fits_nowhere(world(nodes=()), server())
 
 
 def test_an_unhealthy_host_is_refused() -> None:

@@ -5,7 +5,7 @@ from subprocess import CalledProcessError
 
 import pytest
 
-from labkit.cli import main, parse
+from labkit.cli import USAGE, main, parse
 from labkit.errors import Unknown
 from labkit.guest import build
 from labkit.names import ServerName, check_lab_name, host_index, planes
@@ -118,6 +118,21 @@ def test_without_words_the_answer_is_empty_and_the_usage_is_a_complaint(
     assert main(["--help"]) == 0
     said = capsys.readouterr()
     assert "Exit codes" in said.out and said.err == ""
+
+
+@pytest.mark.parametrize("words", [["heart", "--help"], ["heart", "stop", "-h"], ["help", "heart"]])
+def test_help_of_one_command_is_about_that_one(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("  agent|heart|libvirtd stop|") and "--name NAME" in said
+    assert "power-off" not in said and "snapshot" not in said
+
+
+def test_help_of_an_unknown_command_is_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nothing", "--help"]) == 0
+    assert capsys.readouterr().out.strip() == USAGE
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ class KubernetesCluster(KubernetesReads):
         """Write the policy's status. Raises Conflict, NotFound, Unavailable."""
         patch = codec_policy.patch(read, policy)
         body = await self._write(POLICIES, {"name": POLICY}, patch, read.resource_version)
-        return codec_policy.decode(body, self._clock.now().wall)
+        written = codec_policy.decode(body, self._clock.now().wall)
+        self._herald.tell(*telling.about_policy(body, read.conditions, written.conditions))
+        return written
 
     async def write_conditions(
         self, resource: Resource, body: Mapping[str, Any], conditions: tuple[Condition, ...]

@@ -56,6 +56,8 @@ def about_server(before: Server, after: Server) -> Iterator[Told]:
 
 _ORDER = {Phase.PLACED: 1, Phase.REVOKED: 4, Phase.FREE: 5, Phase.DELETED: 7}
 """Within an epoch. Running is 2; pauses and their ends are 3 and by time; other waits are 6."""
+_AT_REST = (Reason.HALTED, Reason.COMPLETED, Reason.DELETING)
+"""What else is free waits to start again."""
 _PAUSES = (Reason.PAUSED, Reason.SUSPENDED)
 
 
@@ -71,7 +73,10 @@ def _moved(before: Server, after: Server) -> tuple[str, str, bool]:
     if now.phase is Phase.REVOKED:
         return _revoked(after)
     if now.phase is Phase.FREE:
-        return "Stopped", f"off; epoch {now.epoch} is over: {_proven(now.proof, was)}", False
+        ready = find(after.status.conditions, Type.READY)
+        rests = ready is not None and ready.reason in _AT_REST
+        reason, what = ("Stopped", "off; ") if rests else ("Ended", "")
+        return reason, f"{what}epoch {now.epoch} is over: {_proven(now.proof, was)}", False
     return Reason.DELETING, f"nothing of it runs any more; {_images(after)}", False
 
 
@@ -234,6 +239,25 @@ def _fence(now: Fence) -> tuple[str, str, bool]:
         message = f"fence {now.generation}: its host is proven clean; its entries are being removed"
         return Reason.LIFTING, message, False
     return Reason.NOT_FENCED, f"fence {now.generation} is lifted; the host is back", False
+
+
+# The policy.
+
+
+def about_policy(
+    about: Mapping[str, Any], before: tuple[Condition, ...], after: tuple[Condition, ...]
+) -> Iterator[Told]:
+    """What became of the policy: whether it is in force, and whether failover is held."""
+    yield from about_ready(about, before, after)
+    was, now = find(before, Type.FAILOVER_HELD), find(after, Type.FAILOVER_HELD)
+    if now is None or (was.reason if was else Reason.NOT_NEEDED) == now.reason:
+        return
+    held, key = now.status == "True", f"held/{now.reason}/{now.last_transition}"
+    reason, message = (now.reason, now.message) if held else _GOES_ON
+    yield Told(about, reason, message, held, key)
+
+
+_GOES_ON = ("FailoverGoesOn", "failover is held no longer")
 
 
 # All kinds.

@@ -29,8 +29,8 @@ from respawn.api.serverimage import ServerImageStatus
 from respawn.api.storagepool import StoragePoolStatus
 from respawn.api.virtualserver_status import VirtualServerStatus
 from respawn.model.base import Owner
-from respawn.model.conditions import Condition, Reason
-from respawn.model.node import Fence, FencePhase, HostStatus, Node
+from respawn.model.conditions import Condition, Reason, Type
+from respawn.model.node import Fence, FencePhase, HostStatus, Node, NodeSpec
 from respawn.model.placement import Phase, Placement, ProofKind
 from respawn.model.policy import Policy, Timings
 from respawn.model.server import (
@@ -417,3 +417,21 @@ def test_the_state_of_a_node_says_that_it_is_to_be_removed(
     ready = Condition("Ready", "True", Reason.ALIVE, "", 1, NOW)
     read = Node("host-1", deleting=deleting)
     assert codec_node.patch(read, Fence(FencePhase(phase), 1), (ready,))["state"] == word
+
+
+@pytest.mark.parametrize(
+    ("spec", "deleting", "ready", "word"),
+    [
+        ({}, False, "True", "Ready"),
+        ({"cordoned": True}, False, "True", "Cordoned"),
+        ({"drain": True}, False, "True", "Drain"),
+        ({"cordoned": True, "drain": True}, False, "True", "Drain"),
+        ({"drain": True}, False, "False", "Dead"),
+        ({"drain": True}, True, "True", "Deleting"),
+    ],
+)
+def test_a_nodes_state_in_one_word(spec, deleting, ready, word) -> None:
+    reason = Reason.ALIVE if ready == "True" else Reason.DEAD
+    told = (Condition(Type.READY, ready, reason),)
+    node = Node("host-1", spec=NodeSpec(**spec), deleting=deleting)
+    assert codec_node.state(node, Fence(), told) == word

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from respawn.adapters.kubernetes.telling import Told, about_node, about_server
+from respawn.adapters.kubernetes.telling import Told, about_node, about_policy, about_server
 from respawn.model.conditions import Condition, Reason, Type
 from respawn.model.node import Fence, FencePhase, Node
 from respawn.model.placement import Locker, Phase, Placement, Proof, ProofKind
@@ -21,6 +21,10 @@ def at(seconds: float) -> datetime:
 
 def with_(server: Server, **changes: object) -> Server:
     return replace(server, status=replace(server.status, **changes))  # type: ignore[arg-type]
+
+
+def said_ready(status: str, reason: str) -> Condition:
+    return Condition(Type.READY, status, reason, "", 0, START)  # type: ignore[arg-type]
 
 
 def told(before: Server, after: Server) -> list[tuple[str, str, bool]]:
@@ -85,12 +89,15 @@ def test_a_recovery_from_loss_to_running() -> None:
 def test_a_stop_and_a_deletion() -> None:
     placed = with_(FREE, placement=PLACED)
     stopping = with_(FREE, placement=replace(PLACED, phase=Phase.REVOKED, grace=30.0))
-    free = with_(FREE, placement=Placement(Phase.FREE, 3, proof=Proof(ProofKind.ENDED, START)))
+    proven = Placement(Phase.FREE, 3, proof=Proof(ProofKind.ENDED, START))
+    free = with_(FREE, placement=proven, conditions=(said_ready("True", Reason.HALTED),))
     deleted = with_(FREE, placement=Placement(Phase.DELETED, 3))
     asked = "its guest has 30 s to shut down on host-1 (epoch 3)"
     assert told(placed, stopping) == [("Stopping", asked, False)]
     over = "off; epoch 3 is over: the agent of host-1 saw that it had ended"
     assert told(stopping, free) == [("Stopped", over, False)]
+    waits = with_(FREE, placement=proven, conditions=(said_ready("False", Reason.BACK_OFF),))
+    assert told(stopping, waits)[0] == ("Ended", over.removeprefix("off; "), False)
     assert told(free, deleted)[0][0] == "Deleting"
 
 
@@ -219,3 +226,22 @@ def test_a_node_that_is_to_be_removed_says_once_what_it_waits_for() -> None:
     events = [t for before, after in pairwise(steps) for t in about_node(before, after)]
     told = "waits until the 2 servers on it are gone"
     assert [(t.reason, t.message, t.warning) for t in events] == [("Deleting", told, True)]
+
+
+def test_a_failover_that_is_held_is_told_with_its_end() -> None:
+    def said(status: str, reason: str, message: str = "") -> tuple[Condition, ...]:
+        return (Condition(Type.FAILOVER_HELD, status, reason, message, 0, START),)  # type: ignore[arg-type]
+
+    steps: list[tuple[Condition, ...]] = [
+        (),
+        said("False", Reason.NOT_NEEDED),
+        said("True", Reason.TOO_MANY_HOSTS, "host-1, host-2 look dead"),
+        said("True", Reason.TOO_MANY_HOSTS, "host-1, host-2, host-3 look dead"),
+        said("False", Reason.NOT_NEEDED),
+    ]
+    events = [t for before, after in pairwise(steps) for t in about_policy({}, before, after)]
+    assert [(t.reason, t.message, t.warning) for t in events] == [
+        (Reason.TOO_MANY_HOSTS, "host-1, host-2 look dead", True),
+        ("FailoverGoesOn", "failover is held no longer", False),
+    ]
+    assert len({t.key for t in events}) == len(events)
