@@ -33,10 +33,10 @@ class Silence:
 def of(world: World, node: Node, now: Now) -> Silence | None:
     """What the silence of `node` means for its servers; None: what its agent said last holds."""
     v = liveness.verdict(world, node, now)
-    if v.state is State.API_LOST:
+    if v.state in (State.API_LOST, State.HEALTHY):
         return _without_agent(world, node)
     if v.state in (State.STORAGE_DOUBT, State.STORAGE_LOST):
-        return _without_storage(node)
+        return _without_storage(node) or _without_agent(world, node)
     if v.failed_at is None:
         return None
     if now.mono < v.failed_at + TELL_AFTER:
@@ -59,8 +59,10 @@ def _without_storage(node: Node) -> Silence | None:
 
 def _without_agent(world: World, node: Node) -> Silence | None:
     limit = liveness.timings_for(world, node).fence_after + TELL_AFTER
-    silent = liveness.silent_for(world.sights.get(node.name, Sight()).lease)
-    if silent is None or silent < limit:
+    lease = world.sights.get(node.name, Sight()).lease
+    # One that is back has renewed first and looks at its servers then: what it said before it was
+    # away is believed again when it has renewed once more.
+    if max(lease.silence or 0.0, lease.broke) < limit:
         return None
     message = f"the agent of {node.name} is down or cut off: nobody says whether it still runs"
     return Silence("Unknown", Reason.AGENT_DOWN, message)

@@ -92,7 +92,7 @@ def timings_for(world: World, node: Node) -> Timings:
 
 def sign(pulse: Pulse, limit: float, now: float, readable: float) -> Sign:
     """`pulse` against `limit` seconds of silence; unread for `readable` seconds is unknown."""
-    silence = silent_for(pulse)
+    silence = pulse.silence
     if silence is None or pulse.read_at is None or now - pulse.read_at > readable:
         return Sign.UNKNOWN
     return Sign.STALE if silence >= limit else Sign.FRESH
@@ -112,19 +112,12 @@ def lives_until(world: World, node: Node, boot_id: str, now: Now) -> float | Non
     ends = [
         p.changed_at + limit
         for p in pulses
-        if p.changed_at is not None and (silent_for(p) or 0.0) < limit
+        if p.changed_at is not None and (p.silence or 0.0) < limit
     ]
     if not ends:
         return None
     # One that is over was not confirmed: it could not be read since.
     return max(ends) if max(ends) > now.mono else now.mono + ASK_AGAIN
-
-
-def silent_for(pulse: Pulse) -> float | None:
-    """Seconds for which it is *certain* that nothing changed: up to the last read, not to now."""
-    if pulse.changed_at is None or pulse.read_at is None:
-        return None
-    return pulse.read_at - pulse.changed_at
 
 
 def verdict(world: World, node: Node, now: Now) -> Verdict:
@@ -287,7 +280,7 @@ def last_seen(sight: Sight, *, storage: bool) -> datetime | None:
 
 
 def _silence(pulse: Pulse) -> float:
-    return silent_for(pulse) or 0.0
+    return pulse.silence or 0.0
 
 
 def _ask_due(sight: Sight, since: float, now: float) -> bool:

@@ -4,7 +4,7 @@ Only *change observed* counts: no host's clock is ever compared with another's. 
 read is unknown, never stale.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -20,12 +20,21 @@ class Pulse:
     changed_wall: datetime | None = None
     read_at: float | None = None
     """When it was last read for certain (begin of that read): later contents are unknown."""
+    broke: float = 0.0
+    """Seconds of certain silence that its last change has ended."""
 
     def seen(self, token: str, at: float, wall: datetime) -> "Pulse":
         """This pulse after a read begun at `at` that showed `token`."""
         if token != self.token or self.changed_at is None:
-            return Pulse(token, at, wall, at)
-        return Pulse(self.token, self.changed_at, self.changed_wall, at)
+            return Pulse(token, at, wall, at, self.silence or 0.0)
+        return replace(self, read_at=at)
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds for which it *certainly* did not change: up to the last read, not to now."""
+        if self.changed_at is None or self.read_at is None:
+            return None
+        return self.read_at - self.changed_at
 
 
 class Answer(StrEnum):

@@ -57,7 +57,8 @@ class Store:
         self.reserved: dict[str, str] = {}
         self.nonced: dict[str, int] = {}
         self.uneasy: set[str] = set()
-        """Nodes that were not healthy when last decided about: every sign of them matters."""
+        """Nodes that were not healthy when last decided about, or whose last report on their
+        servers was not believed: every sign of them matters."""
         self._by_node: dict[str, frozenset[str]] = {}
         self._recovering: frozenset[str] = frozenset()
 

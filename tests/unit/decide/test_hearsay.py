@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.decide.builders import T0, node, now, sight, world
+from tests.unit.decide.builders import T0, WALL, node, now, pulse, sight, world
 
 from respawn.decide import hearsay, liveness
 from respawn.model.conditions import Reason
-from respawn.model.sight import Answer, Testimony
+from respawn.model.sight import Answer, Pulse, Sight, Testimony
 
 
 def said(answer: Answer) -> Testimony:
@@ -52,6 +52,28 @@ def test_servers_on_a_host_without_its_storage_are_not_ready(
     assert found is not None
     told = (found.status, found.reason, found.summary)
     assert told == ("False", Reason.UNREACHABLE, "NoStorage")
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_an_agent_that_is_back_is_believed_when_it_has_renewed_twice(failing: bool) -> None:
+    """What it said before it was away stands in its Node until it has looked at its servers."""
+    host = replace(node(), host=replace(node().host, storage_failing=failing))
+
+    def told(lease: Pulse) -> tuple[str, str] | None:
+        found = hearsay.of(
+            world(nodes=(host,), sights={"host-1": Sight(lease, heart)}), host, now()
+        )
+        return found and (found.status, found.reason)
+
+    heart = pulse(12 if failing else 0)
+    down = pulse(12)
+    back = down.seen("renewed", T0, WALL)
+    again = back.seen("renewed again", T0 + 2, WALL)
+    trusted = ("False", Reason.UNREACHABLE) if failing else None
+    assert told(back) == (trusted or ("Unknown", Reason.AGENT_DOWN))
+    assert told(again) == trusted
+    short = pulse(5).seen("renewed", T0, WALL)
+    assert told(short) == trusted
 
 
 def test_an_operator_that_cannot_read_says_nothing_new() -> None:

@@ -56,7 +56,7 @@ def test_the_table(seen: Sight, expected: State) -> None:
 def test_silence_counts_to_the_last_read_not_to_now() -> None:
     """Nothing is known of the time since: a slow operator condemns nobody."""
     assert state(Sight(lease=pulse(7.9, read=3), heart=pulse(7.9, read=3))) is State.SUSPECT
-    assert liveness.silent_for(pulse(7.9, read=3)) == pytest.approx(7.9)
+    assert pulse(7.9, read=3).silence == pytest.approx(7.9)
 
 
 def test_a_witness_that_answered_a_moment_ago_outweighs_one_lost_probe() -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.simulation.loop import run
 from tests.unit.decide.builders import WALL, node, placed, server
 
+from respawn.decide.election import Standing
 from respawn.model.actions import Decision, Place, Report, ReportNode, TrashDisks
 from respawn.model.base import Key, Kind, Now, Owner
 from respawn.model.node import Node
@@ -25,6 +26,7 @@ from respawn.runtime.store import Store
 COST = 0.0002
 """Seconds that each decision takes of the loop."""
 VICTIM = Key(Kind.NODE, "host-1")
+SERVER = Key(Kind.SERVER, "uid-web-1")
 
 
 class Clock:
@@ -318,5 +320,36 @@ def test_refusals_are_counted_and_telling_of_them_does_not_end_them(play) -> Non
         assert ground.store.trouble[str(key)].times == 1, "another time, another trouble"
         await once(trash, None, 1)
         assert not ground.store.trouble
+
+    play(decide, scenario)
+
+
+def test_servers_are_told_anew_with_the_second_sign_of_an_agent_that_is_back(play) -> None:
+    """With the first one its host is healthy, and what it said before is not believed yet."""
+    seen: list[Key] = []
+
+    async def scenario(ground: Ground) -> None:
+        store, loop = ground.store, asyncio.get_running_loop()
+        store.standing = lambda: Standing(leader=True, until=1e9)
+        store.put_node(node())
+        store.put_server(server(placement=placed()))
+
+        def sign(token: str) -> None:
+            store.saw_lease("host-1", token, loop.time(), WALL)
+            store.saw_heart("host-1", f"{loop.time()}", None, loop.time(), WALL)
+            store.changed(VICTIM)
+
+        for token, seconds in (("a", 60), ("a", 60), ("b", 2)):
+            sign(token)
+            await asyncio.sleep(seconds)
+        assert store.uneasy == {"host-1"}
+        seen.clear()
+        store.saw_lease("host-1", "c", loop.time(), WALL)
+        await asyncio.sleep(0.5)
+        assert seen == [VICTIM, SERVER] and not store.uneasy
+
+    def decide(key: Key) -> Decision:
+        seen.append(key)
+        return Decision()
 
     play(decide, scenario)
