@@ -29,7 +29,7 @@ class Starting:
     async def create(self, step: Create) -> None:
         """Start it, unless a start of it is under way. Raises the port errors."""
         server = self._state.servers.get(step.uid)
-        this = (step.uid, step.epoch)
+        this = _this(step)
         if server is None or this in self._state.creating:
             return
         self._state.creating.add(this)
@@ -58,6 +58,7 @@ class Starting:
         said = guard.check_mark(await self._mark(fresh), ask)
         if not said.allowed:
             # Not tried again: an image's epoch only rises.
+            self._state.failures[_this(step)] = carry_out.CREATES
             self._state.exits[step.uid] = Exit(
                 step.uid, step.epoch, Reason.START_FAILED, said.reason
             )
@@ -82,8 +83,13 @@ class Starting:
         return None
 
     def _failed(self, step: Create, message: str) -> None:
-        this = (step.uid, step.epoch)
+        this = _this(step)
         count = self._state.failures.get(this, 0) + 1
         self._state.failures[this] = count
         if this in self._state.journal.admitted() or count >= carry_out.CREATES:
             self._state.exits[step.uid] = Exit(step.uid, step.epoch, Reason.START_FAILED, message)
+
+
+def _this(step: Create) -> tuple[str, int]:
+    """What is counted and remembered of it: UID and epoch."""
+    return step.uid, step.epoch

@@ -81,7 +81,7 @@ def fits_nowhere(world: World, server: Server) -> bool:
 def _could(server: Server, node: Node) -> bool:
     if node.deleting:
         return False
-    if node.registration is None:
+    if node.registration is None or not node.host.capacity.memory:
         return True  # nobody knows yet how large it is
     labelled = all(node.label(k) == v for k, v in server.spec.node_selector.items())
     memory, cores = capacity.most(node), node.host.capacity.cores

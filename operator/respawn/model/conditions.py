@@ -89,7 +89,6 @@ class Reason(StrEnum):
     BANNED_BRIEFLY = "BannedBriefly"
     EPOCH_BEHIND_IMAGE = "EpochBehindImage"
     PLACED = "Placed"
-    NOT_PLACED = "NotPlaced"
     # running
     STARTING = "Starting"
     RUNNING = "Running"
@@ -115,8 +114,6 @@ class Reason(StrEnum):
     HOST_FENCED = "HostFenced"
     STORAGE_LOST = "StorageLost"
     # recovery
-    WAITING_FOR_FENCE = "WaitingForFence"
-    WAITING_FOR_PROOF = "WaitingForProof"
     RESTARTING = "Restarting"
     RECOVERED = "Recovered"
     # host
@@ -128,7 +125,6 @@ class Reason(StrEnum):
     SUSPECT = "Suspect"
     UNKNOWN = "Unknown"
     FIRST_SIGNS_AWAITED = "FirstSignsAwaited"
-    REACHABLE = "Reachable"
     UNREACHABLE = "Unreachable"
     CUT_OFF_BUT_ALIVE = "CutOffButAlive"
     CONFIRMED_BUT_ALIVE = "ConfirmedButAlive"

@@ -68,8 +68,3 @@ class World:
     def here(self, node: str) -> tuple[Server, ...]:
         """Servers of which an instance may exist on that node, in a stable order."""
         return tuple(self.servers[uid] for uid in sorted(self.by_node.get(node, ())))
-
-    def server_on(self, uid: str) -> str | None:
-        """Where a server is, or is about to be, placed."""
-        server = self.servers.get(uid)
-        return (server.here if server else None) or self.reserved.get(uid)

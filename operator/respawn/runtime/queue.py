@@ -144,6 +144,8 @@ class KeyedQueue(Generic[K]):
             for lane in (True,) if urgent else (True, False):
                 key = self._next_in(lane)
                 if key is not None:
+                    if lane and not urgent and self._lanes[False]:
+                        self._wake(False)  # it may have been woken for that one
                     return self._take(key, lane)
             await self._wait(urgent)
 

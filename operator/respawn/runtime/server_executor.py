@@ -45,6 +45,8 @@ class ServerExecutor:
         self._store, self._cluster, self._images = store, cluster, images
         self._settler, self._clock, self._point = settler, clock, point
         self._record = ServerRecord(store=store, cluster=cluster, clock=clock)
+        self._raised: dict[str, tuple[str, int]] = {}
+        """UID -> version that was known, and the epoch that was raised for a placement on it."""
         disks = Disks(record=self._record, images=images, point=point)
         self._methods: dict[type, Callable[[Any, Server, Outlook, World], Awaitable[None]]] = {
             actions.Protect: self._protect,
@@ -111,6 +113,7 @@ class ServerExecutor:
         recovery = self._placed_again(known.status.recovery, target, evidence)
         status = replace(known.status, hardware=step.hardware, recovery=recovery)
         await self._record.write(known, status, outlook, placement)
+        self._raised.pop(known.uid, None)
         self._point("Placed")
 
     async def _raise_epoch(self, server: Server, world: World) -> int:
@@ -124,9 +127,15 @@ class ServerExecutor:
         except NotFound:
             raise Refused(Reason.DISK_FAILED, f"image {image} of its root disk is gone") from None
         check_mark(server, image, mark)
+        if mark and self._raised.get(server.uid) == (server.resource_version, mark.epoch):
+            # safety: raised by us, for a write on this very version whose reply was lost. Of both
+            # at most one succeeds; were the first to arrive with an epoch that the image has left
+            # behind, its host would refuse to start it.
+            return mark.epoch
         epoch = max(mark.epoch if mark else 0, server.placement.epoch) + 1
         version = int(server.resource_version)
         await self._images.write_epoch(pool, image, EpochMark(epoch, version))
+        self._raised[server.uid] = server.resource_version, epoch
         self._point("epoch")
         return epoch
 

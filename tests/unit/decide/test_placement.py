@@ -61,6 +61,7 @@ def test_what_the_node_reserves_counts_instead_of_what_its_agent_does() -> None:
         ({}, node(deleting=True), True),
         ({"cores": 9}, node(), True),
         ({"cores": 9}, node(host=replace(node().host, registration=None)), False),
+        ({"cores": 9}, node(host=replace(node().host, capacity=Capacity())), False),
         ({"node_selector": {"rack": "b"}}, node(labels={"rack": "a"}), True),
         ({"node_selector": {"rack": "b"}}, node(spec=NodeSpec(cordoned=True)), True),
     ],

@@ -14,7 +14,7 @@ from respawn.model.conditions import Reason
 from respawn.model.placement import Phase
 from respawn.model.server import Hardware, Server, ServerStatus
 from respawn.model.storage import EpochMark, ImageClients
-from respawn.ports.errors import Refused
+from respawn.ports.errors import Refused, Unavailable
 from respawn.runtime.server_executor import ServerExecutor, _usable
 from respawn.runtime.settling import Outdated
 from respawn.runtime.store import Store
@@ -64,16 +64,19 @@ class Free(Outside):
         return replace(read, status=status, resource_version="21")
 
 
-def place(outside: Free) -> None:
+def executor(outside: Free) -> ServerExecutor:
     store = Store(ME)
     ports: Any = outside
     clock: Any = SimpleNamespace(now=now)
-    executor = ServerExecutor(
+    return ServerExecutor(
         store=store, cluster=ports, images=ports, settler=settler(outside, store), clock=clock,
         point=lambda name: None,
     )  # fmt: skip
+
+
+def place(outside: Free, by: ServerExecutor | None = None) -> None:
     step = Place(FREE.uid, 0, "it is to run", "host-1", Hardware("pc-q35-7.2", "qemu64"))
-    asyncio.run(executor.run(step, Outlook(), world(FREE)))
+    asyncio.run((by or executor(outside)).run(step, Outlook(), world(FREE)))
 
 
 def test_a_placement_is_written_on_the_version_that_was_known() -> None:
@@ -83,6 +86,31 @@ def test_a_placement_is_written_on_the_version_that_was_known() -> None:
     assert (read.resource_version, outside.asked) == ("20", [])
     assert (status.placement.phase, status.placement.epoch) == (Phase.PLACED, 5)
     assert outside.mark == EpochMark(5, 20)
+
+
+def test_a_placement_whose_reply_was_lost_is_tried_again_with_the_same_epoch() -> None:
+    """The first may be committed late: the image must not have moved on by then."""
+    outside = Lossy(EpochMark(4, 20), FREE)
+    ours, another = executor(outside), executor(outside)
+    with pytest.raises(Unavailable):
+        place(outside, ours)
+    place(outside, ours)
+    assert [status.placement.epoch for _, status in outside.written] == [5, 5]
+    assert outside.mark == EpochMark(5, 20)
+    place(outside, another)
+    assert outside.mark == EpochMark(6, 20), "what others have raised is taken"
+    place(outside, ours)
+    assert outside.mark == EpochMark(7, 20)
+
+
+class Lossy(Free):
+    """The reply to the first write is lost."""
+
+    async def write_server(self, read: Server, status: ServerStatus) -> Server:
+        written = await super().write_server(read, status)
+        if len(self.written) == 1:
+            raise Unavailable("no reply")
+        return written
 
 
 def test_an_image_newer_than_what_is_known_is_no_restored_backup_yet() -> None:

@@ -56,7 +56,7 @@ def about_server(before: Server, after: Server) -> Iterator[Told]:
 
 _ORDER = {Phase.PLACED: 1, Phase.REVOKED: 4, Phase.FREE: 5, Phase.DELETED: 7}
 """Within an epoch. Running is 2; pauses and their ends are 3 and by time; other waits are 6."""
-_AT_REST = (Reason.HALTED, Reason.COMPLETED, Reason.DELETING)
+_AT_REST = (Reason.STOPPING, Reason.HALTED, Reason.COMPLETED, Reason.DELETING)
 """What else is free waits to start again."""
 _PAUSES = (Reason.PAUSED, Reason.SUSPENDED)
 

@@ -90,7 +90,7 @@ def test_a_stop_and_a_deletion() -> None:
     placed = with_(FREE, placement=PLACED)
     stopping = with_(FREE, placement=replace(PLACED, phase=Phase.REVOKED, grace=30.0))
     proven = Placement(Phase.FREE, 3, proof=Proof(ProofKind.ENDED, START))
-    free = with_(FREE, placement=proven, conditions=(said_ready("True", Reason.HALTED),))
+    free = with_(FREE, placement=proven, conditions=(said_ready("False", Reason.STOPPING),))
     deleted = with_(FREE, placement=Placement(Phase.DELETED, 3))
     asked = "its guest has 30 s to shut down on host-1 (epoch 3)"
     assert told(placed, stopping) == [("Stopping", asked, False)]
