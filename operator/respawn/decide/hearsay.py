@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from respawn.decide import liveness
 from respawn.decide.liveness import State
 from respawn.model.base import Now
-from respawn.model.conditions import Reason, Status
+from respawn.model.conditions import Reason, Status, Type, find
 from respawn.model.node import Node
-from respawn.model.sight import Sight
+from respawn.model.sight import Pulse, Sight
 from respawn.model.world import World
 
 TELL_AFTER = 3.0
@@ -33,7 +33,7 @@ class Silence:
 def of(world: World, node: Node, now: Now) -> Silence | None:
     """What the silence of `node` means for its servers; None: what its agent said last holds."""
     v = liveness.verdict(world, node, now)
-    if v.state in (State.API_LOST, State.HEALTHY):
+    if v.state in (State.API_LOST, State.HEALTHY, State.UNKNOWN):
         return _without_agent(world, node)
     if v.state in (State.STORAGE_DOUBT, State.STORAGE_LOST):
         return _without_storage(node) or _without_agent(world, node)
@@ -62,7 +62,24 @@ def _without_agent(world: World, node: Node) -> Silence | None:
     lease = world.sights.get(node.name, Sight()).lease
     # One that is back has renewed first and looks at its servers then: what it said before it was
     # away is believed again when it has renewed once more.
-    if max(lease.silence or 0.0, lease.broke) < limit:
+    if max(lease.heeded, lease.broke) < limit and not _known_silent(node, lease):
         return None
     message = f"the agent of {node.name} is down or cut off: nobody says whether it still runs"
     return Silence("Unknown", Reason.AGENT_DOWN, message)
+
+
+_OF_SILENCE = frozenset(
+    {
+        *(Reason.AGENT_DOWN, Reason.CUT_OFF_BUT_ALIVE, Reason.DEAD),
+        *(Reason.UNRESPONSIVE, Reason.UNRESPONSIVE_BUT_RUNNING),
+        *(Reason.TOO_MANY_HOSTS, Reason.NO_OTHER_HEART),
+        *(Reason.API_UNPROVEN, Reason.CEPH_UNPROVEN),
+    }
+)
+"""Reasons of a Node that is not Ready for its silence."""
+
+
+def _known_silent(node: Node, lease: Pulse) -> bool:
+    """Whether it was silent for the operator before, and this one has not heard it yet."""
+    told = find(node.conditions, Type.READY)
+    return not lease.moved and told is not None and told.reason in _OF_SILENCE

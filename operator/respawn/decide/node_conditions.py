@@ -55,12 +55,27 @@ def outlook(world: World, node: Node, now: Now) -> Outlook:
 
 
 def _state(world: World, node: Node, now: Now) -> State:
-    """What is told of it: a suspicion takes nothing back that was told before."""
+    """What is told of it: what is not certain takes nothing back that was told before."""
     state, before = liveness.verdict(world, node, now).state, find(node.conditions, Type.READY)
-    if state is not State.SUSPECT or before is None or before.status == "True":
+    if before is None or not _uncertain(world, node, state):
         return state
+    if before.status == "True":
+        return State.SUSPECT  # which is Ready still
+    if before.reason in _HELD:
+        return State.DEAD
     told = (s for s, (reason, _) in _SENTENCES.items() if reason == before.reason)
     return next(told, state)
+
+
+def _uncertain(world: World, node: Node, state: State) -> bool:
+    """A suspicion; signs that were only seen once, which may be left by a host that is dead; or an
+    agent that could not be heard before, because the API server was away.
+    """
+    sight = world.sights.get(node.name, Sight())
+    if state is State.API_LOST:
+        return sight.lease.heeded < liveness.timings_for(world, node).fence_after
+    seen_once = not (sight.lease.moved and sight.heart.moved)
+    return state is State.SUSPECT or (state is State.HEALTHY and seen_once)
 
 
 def _sign(world: World, node: Node, pulse: Pulse, now: Now) -> Sign:
@@ -198,7 +213,10 @@ _HELD = {
     Reason.TOO_MANY_HOSTS: "so many hosts failed at once that the fault may be elsewhere; "
     "kubectl describe respawnpolicy says how to go on",
     Reason.NO_OTHER_HEART: "no other host is heard in Ceph either; ends when one is",
-    Reason.CEPH_UNPROVEN: "Ceph's maps have not been read yet",
+    Reason.CEPH_UNPROVEN: "Ceph does not answer the operator itself either, or its maps have not "
+    "been read yet; ends when it does",
+    Reason.API_UNPROVEN: "the API server does not answer the operator; ends when it does",
+    Reason.NOT_LEADER: "its operator's leadership ends",
 }
 """Why a dead host is left alone, besides what stands in its way alone."""
 
@@ -212,8 +230,9 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
         )
     why = grounds.held(world, node, now)
     if why is not None:
-        held = "it looks dead and is not fenced: " + _HELD.get(why, "Fenced says why")
-        return Type.READY, "False", why, held
+        blocked = grounds.obstacle(world, node)
+        because = blocked[1] if blocked and blocked[0] is why else _HELD[why]
+        return Type.READY, "False", why, "it looks dead and is not fenced: " + because
     state = _state(world, node, now)
     if state not in (State.HEALTHY, State.SUSPECT):
         reason, message = _sentence(world, node, now)

@@ -23,6 +23,8 @@ _HELD_BY = {
     "look, then set spec.brake.releasedUntil to a time up to which failover goes on",
     Reason.NO_OTHER_HEART: "no other host is heard in Ceph either, so the fault may be on this "
     "side; ends when one is",
+    Reason.CEPH_UNPROVEN: "Ceph does not answer the operator itself either; ends when it does",
+    Reason.API_UNPROVEN: "the API server does not answer the operator either; ends when it does",
 }
 """What may hold a failover for longer, and what to do about it."""
 
@@ -87,7 +89,8 @@ def _held(world: World, now: Now) -> Condition:
         held = sorted(name for name, found in why.items() if found == reason)
         if held:
             look = "looks" if len(held) == 1 else "look"
-            message = f"{', '.join(held)} {look} dead, but {advice}{_too_early(world.policy, now)}"
+            late = _too_early(world.policy, now) if reason is Reason.TOO_MANY_HOSTS else ""
+            message = f"{', '.join(held)} {look} dead, but {advice}{late}"
             return Condition(Type.FAILOVER_HELD, "True", reason, message, generation)
     return Condition(Type.FAILOVER_HELD, "False", Reason.NOT_NEEDED, "", generation)
 

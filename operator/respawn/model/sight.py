@@ -20,14 +20,22 @@ class Pulse:
     changed_wall: datetime | None = None
     read_at: float | None = None
     """When it was last read for certain (begin of that read): later contents are unknown."""
+    read_since: float | None = None
+    """Since when it has been read without a gap."""
     broke: float = 0.0
-    """Seconds of certain silence that its last change has ended."""
+    """Seconds of `heeded` silence that its last change has ended."""
+    moved: bool = False
+    """Whether it was seen to change, and not only for the first time."""
 
-    def seen(self, token: str, at: float, wall: datetime) -> "Pulse":
-        """This pulse after a read begun at `at` that showed `token`."""
-        if token != self.token or self.changed_at is None:
-            return Pulse(token, at, wall, at, self.silence or 0.0)
-        return replace(self, read_at=at)
+    def seen(self, token: str, at: float, wall: datetime, gap: float = 4.0) -> "Pulse":
+        """This pulse after a read begun at `at` that showed `token`; for `gap` seconds or longer
+        nobody was listening if the last read was so long ago.
+        """
+        listening = self.read_at is not None and at - self.read_at < gap
+        since = self.read_since if listening else at
+        if token == self.token and self.changed_at is not None:
+            return replace(self, read_at=at, read_since=since)
+        return Pulse(token, at, wall, at, since, self.heeded, self.changed_at is not None)
 
     @property
     def silence(self) -> float | None:
@@ -35,6 +43,15 @@ class Pulse:
         if self.changed_at is None or self.read_at is None:
             return None
         return self.read_at - self.changed_at
+
+    @property
+    def heeded(self) -> float:
+        """Of that, the seconds for which it was read as well: who writes into an API that is away
+        is silent, too.
+        """
+        if self.silence is None or self.read_at is None or self.read_since is None:
+            return 0.0
+        return min(self.silence, self.read_at - self.read_since)
 
 
 class Answer(StrEnum):

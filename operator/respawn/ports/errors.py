@@ -26,3 +26,7 @@ class Refused(PortError):
     def __init__(self, reason: str, message: str = "") -> None:
         super().__init__(message or reason)
         self.reason = reason
+
+
+class Forbidden(Refused):
+    """We may not do that; or not yet, for the other side does not know us yet."""

@@ -8,13 +8,22 @@ from dataclasses import dataclass
 
 from respawn.decide import decide, grounds, hearsay, liveness
 from respawn.decide.hearsay import Silence
-from respawn.model.actions import BanClients, Decision, NodeStep, Place, Report, ServerStep
+from respawn.model.actions import (
+    BanClients,
+    Decision,
+    NodeStep,
+    Place,
+    Report,
+    Revoke,
+    ServerStep,
+)
 from respawn.model.base import Key, Kind
 from respawn.model.conditions import Reason
+from respawn.model.placement import Phase
 from respawn.model.world import Trouble
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
-from respawn.ports.errors import Conflict, NotFound, PortError, Refused
+from respawn.ports.errors import Conflict, Forbidden, NotFound, PortError, Refused
 from respawn.runtime import lanes
 from respawn.runtime.node_executor import NodeExecutor
 from respawn.runtime.queue import KeyedQueue
@@ -24,6 +33,9 @@ from respawn.runtime.store import Store
 
 PATIENCE = 30.0
 """Seconds between two looks at a key that waits for others."""
+
+ROOM_AGAIN = 1.0
+"""Seconds between two looks for room for a server that has lost its host."""
 
 SOONEST = 0.01
 """Seconds after which a key that had nothing to do may run again, unless something changed."""
@@ -68,23 +80,35 @@ class Controller:
         self._last_run: dict[Key, float] = {}
         self._fates: dict[str, Fate] = {}
         self._doubts: dict[Key, Doubt] = {}
-        store.changed = self.changed
+        store.changed, store.seen = self.changed, self.seen
 
     def changed(self, key: Key) -> None:
         """Something about `key` is new: it runs, and so does, in time, who waits for it."""
-        self._queue.add(key, urgent=self._is_urgent(key))
+        self.seen(key)
         for waiting in sorted(self._awaited_by.pop(key, ())):
-            # A wave moves on at once; who waits for room is looked at twice a minute at most.
-            if waiting.id in self._store.world().recovering:
+            # Who waits for its fence, or for its wave, goes on at once. Who waits for room must not
+            # be in the way of those; if nothing was lost, it is looked at twice a minute at most.
+            urgent = self._is_urgent(waiting)
+            if urgent and self._keeps_turn(waiting):
                 self._queue.add(waiting, urgent=True)
             else:
-                soonest = self._last_run.get(waiting, 0.0) + PATIENCE
-                self._queue.add_at(waiting, soonest)
+                again = ROOM_AGAIN if urgent else PATIENCE
+                self._queue.add_at(waiting, self._last_run.get(waiting, 0.0) + again, urgent=urgent)
+
+    def seen(self, key: Key) -> None:
+        """It runs: it was looked at, and may be what it was."""
+        self._queue.add(key, urgent=self._is_urgent(key))
 
     def _is_urgent(self, key: Key) -> bool:
         if key.kind is Kind.SERVER:
             return key.id in self._store.world().recovering
         return key.kind is Kind.NODE
+
+    def _keeps_turn(self, key: Key) -> bool:
+        """Whether it goes on where it was: a failover in its course, up to its placement."""
+        server = self._store.servers.get(key.id) if key.kind is Kind.SERVER else None
+        revoked = server is not None and server.placement.phase is Phase.REVOKED
+        return self._is_urgent(key) and revoked
 
     def begin(self) -> None:
         """Run everything once: this process has just become the leader."""
@@ -120,7 +144,7 @@ class Controller:
             self._awaited_by[other].add(key)
         if decision.step is None:
             self._queue.succeeded(key)
-            if not self._is_urgent(key):  # a failover that waits for its fence keeps its turn
+            if not self._keeps_turn(key):
                 self._queue.rest(key)
             if decision.next_check is not None:
                 # Never at once: a key that has nothing to do must not keep a worker busy.
@@ -178,13 +202,17 @@ class Controller:
             await self._refresh(key, urgent)
         except (Conflict, NotFound):
             await self._refresh(key, urgent)
+        except Forbidden as forbidden:
+            # An API server that comes up refuses all until it knows its roles.
+            self._log(key, step.name, f"forbidden: {forbidden}")
+            self._doubt(key, urgent)
         except Refused as refused:
             self._log(key, step.name, f"refused: {refused}")
-            self._refuse(key, refused)
-            if isinstance(step, NodeStep):
-                # What refuses a node's step is no part of its picture: it would be tried at once.
+            if isinstance(step, NodeStep | Report | Revoke):
+                # What refuses it is no part of its picture: it would be tried at once.
                 self._queue.retry(key, urgent=urgent)
             else:
+                self._refuse(key, refused)
                 self._queue.add(key, urgent=urgent)
         except PortError as lost:
             self._log(key, step.name, f"unknown whether done: {lost}")

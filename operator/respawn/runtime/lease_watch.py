@@ -20,10 +20,14 @@ Saw = Callable[[str, str, Now], None]
 """Name of a Lease, its token (empty: there is none), and when that was so."""
 
 
+LONG = 1.0
+"""Seconds for which it must have been away for its return to be told: what follows lists all."""
+
+
 class LeaseWatch:
     """Tells `saw` of every Lease, in the watch's own thread. `renew` is the hosts' period now.
 
-    `back` is called when the API server can be followed again after it could not.
+    `back` is called when the API server can be followed again after it could not for LONG.
     """
 
     def __init__(
@@ -33,7 +37,8 @@ class LeaseWatch:
     ) -> None:  # fmt: skip
         self._connect, self._clock, self._saw = connect, clock, saw
         self._renew, self._namespace = renew, namespace
-        self._back, self._is_away = back, False
+        self._back = back
+        self._away_since: float | None = None
         self._names: set[str] = set()
 
     async def run(self, enough: asyncio.Event) -> None:
@@ -59,15 +64,18 @@ class LeaseWatch:
             if isinstance(event, Snapshot):
                 # What a LIST shows was so at some moment after it began.
                 self._all(event, Now(event.begun_at, now.wall))
-                if self._is_away:
-                    self._is_away = False
-                    self._back()
+                self._is_back(now)
             elif isinstance(event, Interrupted):
-                self._is_away = True
+                self._away_since = now.mono if self._away_since is None else self._away_since
             elif isinstance(event, Change):
                 self._one(event, now)
             if self._renew() != renew:
                 return
+
+    def _is_back(self, now: Now) -> None:
+        since, self._away_since = self._away_since, None
+        if since is not None and now.mono - since >= LONG:
+            self._back()
 
     def _all(self, snapshot: Snapshot, now: Now) -> None:
         there = {lease.name: lease.token for lease in map(leases.decode, snapshot.objects)}

@@ -170,8 +170,7 @@ class Process:
         the API server came up (403, for it did not know its roles yet) is dead without a word.
         """
         log.info("the API server can be followed again: everything is listed anew")
-        self._kopf.restart()
-        self._sweep.due()
+        self._sweep.due()  # then kopf begins anew: before its kinds can be listed it would be vain
         self._sweeping.restart()
 
     def _saw_lease(self, name: str, token: str, now: Now) -> None:

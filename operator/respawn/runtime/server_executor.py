@@ -19,7 +19,7 @@ from respawn.model.storage import EpochMark
 from respawn.model.world import World
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
-from respawn.ports.errors import NotFound, Refused
+from respawn.ports.errors import Forbidden, NotFound, Refused
 from respawn.ports.images import Images
 from respawn.runtime.disks import Disks
 from respawn.runtime.points import Point
@@ -75,6 +75,8 @@ class ServerExecutor:
     ) -> None:
         try:
             await self._place_known(step, server, outlook, world)
+        except Forbidden:
+            raise
         except Refused:
             # The image may know of a later write than this picture: then think again first.
             fresh = await self._record.fresh(server, Phase.FREE, Phase.REVOKED)

@@ -14,7 +14,7 @@ from respawn.decide import liveness
 from respawn.decide.election import Standing
 from respawn.model.base import Key, Kind, Owner
 from respawn.model.node import FencePhase, Node
-from respawn.model.policy import Policy
+from respawn.model.policy import Policy, Timings
 from respawn.model.server import Server
 from respawn.model.sight import Beat, Sight, Testimony, WatchLook
 from respawn.model.storage import Entry, Image, Pool
@@ -43,7 +43,7 @@ class Store:
         self._me = Me(me)
         self.standing: Callable[[], Standing] = Standing
         """Asked anew for each picture: leadership is kept elsewhere, and may end at any moment."""
-        self.changed = changed
+        self.changed = self.seen = changed
         self.pool_changed: Callable[[str], None] = lambda name: None
         self.servers: dict[str, Server] = {}
         self.nodes: dict[str, Node] = {}
@@ -197,7 +197,8 @@ class Store:
         """A read of its Lease, begun at `at`, showed `token` (empty: there is none)."""
         sight = self.sights.get(node, Sight())
         if sight.lease.read_at is None or at >= sight.lease.read_at:
-            self._hear(node, replace(sight, lease=sight.lease.seen(token, at, wall)), at)
+            lease = sight.lease.seen(token, at, wall, self._gap(node))
+            self._hear(node, replace(sight, lease=lease), at)
 
     def saw_heart(
         self, node: str, token: str, beat: Beat | None, at: float, wall: datetime
@@ -205,14 +206,24 @@ class Store:
         """A read of *both* its heart objects, begun at `at`."""
         sight = self.sights.get(node, Sight())
         if sight.heart.read_at is None or at >= sight.heart.read_at:
-            heart = sight.heart.seen(token, at, wall)
+            heart = sight.heart.seen(token, at, wall, self._gap(node))
             self._hear(node, replace(sight, heart=heart, beat=beat), at)
 
-    def _hear(self, name: str, sight: Sight, at: float) -> None:
+    def _gap(self, name: str) -> float:
+        """Seconds without a read of that host's signs after which nobody was listening."""
+        timings = self._timings(name)
+        return max(timings.fence_after / 2, 2 * timings.lease_renew)
+
+    def _timings(self, name: str) -> Timings:
         known = self.nodes.get(name)
-        if known is not None:
-            timings = self.policy.binding(known.host.policy_generation, known.host.timings)
-            sight = liveness.after_silence(self.sights.get(name, Sight()), sight, timings, at)
+        if known is None:
+            return self.policy.timings
+        return self.policy.binding(known.host.policy_generation, known.host.timings)
+
+    def _hear(self, name: str, sight: Sight, at: float) -> None:
+        if name in self.nodes:
+            before = self.sights.get(name, Sight())
+            sight = liveness.after_silence(before, sight, self._timings(name), at)
         self._see(name, sight)
 
     def asking(self, node: str, under_way: bool) -> None:
@@ -233,7 +244,7 @@ class Store:
         self.sights[node] = sight
         # A healthy host's next decision is timed already; only doubt is fed at once.
         if node in self.uneasy and node in self.nodes:
-            self.changed(Key(Kind.NODE, node))
+            self.seen(Key(Kind.NODE, node))
 
     # Our own access, and memory about the work itself.
 

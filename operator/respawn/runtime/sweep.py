@@ -20,12 +20,16 @@ EVERY = 60.0
 DEADLINE = 15.0
 AT_ONCE = 500
 """Readings handed over at a time, so that the store's loop comes to other things in between."""
+AGAIN = 2.0
+"""Seconds after which one that is due and was not answered is tried again."""
 PATIENCE = 10.0
 """Seconds that a watch may take to bring what a LIST has shown."""
 
 
 class Sweep:
-    """Lists all kinds, again and again. `deaf` is called when the watches do not hear."""
+    """Lists all kinds, again and again. `deaf` is called when the watches do not hear, or may not:
+    then, too, they begin anew once everything can be listed.
+    """
 
     def __init__(
         self, feed: Feed, loop: asyncio.AbstractEventLoop, connect: Callable[[], Client], *,
@@ -36,25 +40,30 @@ class Sweep:
         self._is_due = False
 
     def due(self) -> None:
-        """The next round of `run` begins with a sweep. From any thread."""
+        """The next round of `run` begins with a sweep, and after it the watches do. From any
+        thread.
+        """
         self._is_due = True
 
     async def run(self, enough: asyncio.Event) -> None:
         """Sweep until `enough`; what the API server does not answer is tried again next time."""
         async with self._connect() as client:
             while not enough.is_set():
-                if not self._is_due:
-                    await _wait(enough, self._every)
-                if not enough.is_set():
-                    self._is_due = False
-                    await self._sweep(client, enough)
+                await _wait(enough, 0.0 if self._is_due else self._every)
+                if not enough.is_set() and not await self._sweep(client, enough):
+                    await _wait(enough, AGAIN)
 
-    async def _sweep(self, client: Client, enough: asyncio.Event) -> None:
+    async def _sweep(self, client: Client, enough: asyncio.Event) -> bool:
+        """Whether it was answered."""
         try:
             seen = await self.once(client)
         except ApiError as error:
             log.warning("sweep: %s", error)
-            return
+            return False
+        if self._is_due:
+            self._is_due = False
+            self._deaf()
+            return True
         await _wait(enough, self._patience)
         heard = self._feed.heard
         missed = [uid for uid, version in seen.items() if heard.get(uid, version) < version]
@@ -62,6 +71,7 @@ class Sweep:
         if missed and not enough.is_set():
             log.warning("the watches have not brought %d changes: they begin anew", len(missed))
             self._deaf()
+        return True
 
     async def once(self, client: Client) -> dict[str, int]:
         """List everything into the store; returns UID -> resourceVersion. Raises ApiError."""

@@ -36,7 +36,8 @@ def pulse(silent: float = 0.0, *, read: float = 0.0) -> Pulse:
     """A sign read `read` seconds ago that had then not changed for `silent` seconds."""
     read_at = T0 - read
     changed = read_at - silent
-    return Pulse("token", changed, WALL - timedelta(seconds=T0 - changed), read_at)
+    wall = WALL - timedelta(seconds=T0 - changed)
+    return Pulse("token", changed, wall, read_at, read_since=0.0, moved=True)
 
 
 def sight(lease: float = 0.0, heart: float = 0.0, **more: Any) -> Sight:

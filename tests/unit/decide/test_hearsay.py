@@ -4,7 +4,7 @@ import pytest
 from tests.unit.decide.builders import T0, WALL, node, now, pulse, sight, world
 
 from respawn.decide import hearsay, liveness
-from respawn.model.conditions import Reason
+from respawn.model.conditions import Condition, Reason
 from respawn.model.sight import Answer, Pulse, Sight, Testimony
 
 
@@ -77,5 +77,43 @@ def test_an_agent_that_is_back_is_believed_when_it_has_renewed_twice(failing: bo
 
 
 def test_an_operator_that_cannot_read_says_nothing_new() -> None:
-    seen = {"host-1": sight(12, 12)}
-    assert hearsay.of(world(sights=seen), node(), now(60)) is None
+    for silent in (0, 9):
+        seen = {"host-1": sight(silent, silent)}
+        assert hearsay.of(world(sights=seen), node(), now(60)) is None
+
+
+def test_without_ceph_the_lease_alone_says_whether_an_agent_is_heard() -> None:
+    for lease, told in ((0, None), (60, Reason.AGENT_DOWN)):
+        seen = {"host-1": Sight(pulse(lease), pulse(0, read=60))}
+        found = hearsay.of(world(sights=seen), node(), now())
+        assert (found and found.reason) == told
+
+
+@pytest.mark.parametrize(
+    ("told", "moved", "expected"),
+    [
+        (Reason.DEAD, False, Reason.AGENT_DOWN),
+        (Reason.TOO_MANY_HOSTS, False, Reason.AGENT_DOWN),
+        (Reason.AGENT_DOWN, False, Reason.AGENT_DOWN),
+        (Reason.DEAD, True, None),
+        (Reason.ALIVE, False, None),
+        (Reason.FENCED, False, None),
+        (Reason.FIRST_SIGNS_AWAITED, False, None),
+    ],
+)
+def test_an_operator_that_has_just_begun_believes_no_report_of_who_was_silent_before(
+    told: Reason, moved: bool, expected: Reason | None
+) -> None:
+    host = node(conditions=(Condition("Ready", "True" if told == "Alive" else "False", told),))
+    fresh = Sight(replace(pulse(0), moved=moved), replace(pulse(0), moved=moved))
+    found = hearsay.of(world(nodes=(host,), sights={"host-1": fresh}), host, now())
+    assert (found and found.reason) == expected
+
+
+def test_silence_while_the_api_was_away_is_nobodys() -> None:
+    away = Pulse().seen("a", T0 - 40, WALL).seen("b", T0 - 38, WALL).seen("b", T0 - 36, WALL)
+    heard = away.seen("b", T0 - 1, WALL)
+    assert (heard.silence, heard.heeded) == (37, 0)
+    assert heard.seen("b", T0, WALL).heeded == 1
+    assert heard.seen("c", T0, WALL).broke == 0
+    assert away.heeded == 2 and away.moved and not Pulse().seen("a", T0, WALL).moved

@@ -1,10 +1,24 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from tests.unit.decide.builders import WALL, beat, node, now, placed, pulse, server, sight, world
+from tests.unit.decide.builders import (
+    T0,
+    WALL,
+    beat,
+    node,
+    now,
+    placed,
+    pulse,
+    server,
+    sight,
+    world,
+)
 
 from respawn.decide import node_conditions
 from respawn.model.conditions import Condition, Reason, Type, find
 from respawn.model.node import NodeSpec
-from respawn.model.sight import Sight
+from respawn.model.sight import Answer, Pulse, Sight, Testimony
 
 
 def test_a_drain_says_what_it_does_not_do_yet() -> None:
@@ -57,6 +71,48 @@ def test_a_suspicion_takes_nothing_back_that_was_told_before() -> None:
     for kind in ("Ready", "Schedulable"):
         assert told(fading)[kind] == agent_down[kind]
     assert told(sight())["Ready"] == ("True", Reason.ALIVE)
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (("True", Reason.ALIVE), ("True", Reason.ALIVE)),
+        (("False", Reason.AGENT_DOWN), ("False", Reason.AGENT_DOWN)),
+        (("False", Reason.TOO_MANY_HOSTS), ("False", Reason.DEAD)),
+        (("False", "Fenced"), ("True", Reason.ALIVE)),
+    ],
+)
+def test_signs_that_were_seen_but_once_take_nothing_back(before: Any, told: Any) -> None:
+    """An operator that has just begun finds the last signs of a dead host, too."""
+    host = node(conditions=(Condition("Ready", *before, "", 1, WALL),))
+    first = Pulse().seen("left behind", T0, WALL)
+    once, twice = Sight(first, first), Sight(*[first.seen("another", T0, WALL)] * 2)
+
+    def ready(seen: Sight) -> tuple[str, str]:
+        w = world(nodes=(host,), sights={"host-1": seen})
+        found = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
+        assert found is not None
+        return found.status, found.reason
+
+    assert ready(once) == told
+    assert ready(twice) == ("True", Reason.ALIVE)
+
+
+def test_an_agent_is_not_down_because_the_api_was_away() -> None:
+    host = node(conditions=(Condition("Ready", "True", Reason.ALIVE, "", 1, WALL),))
+    lease = replace(pulse(60), read_since=T0 - 1)
+    w = world(nodes=(host,), sights={"host-1": Sight(lease, pulse(0))})
+    found = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
+    assert found is not None and found.status == "True"
+
+
+def test_what_keeps_a_dead_host_unfenced_is_told() -> None:
+    host = node(spec=NodeSpec(storage=("198.51.100.12",)))
+    silent = sight(60, 60, testimony=Testimony(T0 - 1, Answer.SILENCE))
+    w = world(nodes=(host, node("host-2")), sights={"host-1": silent})
+    found = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
+    assert found is not None and found.reason == Reason.ADDRESS_IN_USE
+    assert "198.51.100.12 also belongs to host-2" in found.message
 
 
 def test_a_node_that_is_to_be_removed_says_what_for_beside_ready() -> None:

@@ -13,11 +13,11 @@ from tests.simulation.loop import run
 from tests.unit.decide.builders import WALL, node, placed, server
 
 from respawn.decide.election import Standing
-from respawn.model.actions import Decision, Place, Report, ReportNode, TrashDisks
+from respawn.model.actions import Decision, Place, Report, ReportNode, Revoke, TrashDisks
 from respawn.model.base import Key, Kind, Now, Owner
 from respawn.model.node import Node
-from respawn.model.server import Hardware, Server
-from respawn.ports.errors import Conflict, PortError, Refused, Unavailable
+from respawn.model.server import Hardware, Recovery, Server
+from respawn.ports.errors import Conflict, Forbidden, PortError, Refused, Unavailable
 from respawn.runtime import controller as module
 from respawn.runtime.controller import Controller, run_workers
 from respawn.runtime.queue import LOST_URGENT, SLICE, KeyedQueue
@@ -25,6 +25,7 @@ from respawn.runtime.store import Store
 
 COST = 0.0002
 """Seconds that each decision takes of the loop."""
+REVOKE = Revoke("uid-web-1", 1, "its host is lost", 0.0)
 VICTIM = Key(Kind.NODE, "host-1")
 SERVER = Key(Kind.SERVER, "uid-web-1")
 
@@ -293,6 +294,80 @@ def test_a_node_whose_step_is_refused_keeps_no_worker_busy(play) -> None:
     play(decide, scenario)
 
 
+@pytest.mark.parametrize("step", [Report(SERVER.id, 1, "to be told"), REVOKE])
+@pytest.mark.parametrize(
+    "error", [Refused("Invalid", "planted"), Forbidden("Forbidden", "planted")]
+)
+def test_what_the_api_server_refuses_is_tried_ever_more_rarely(play, step, error) -> None:
+    async def scenario(ground: Ground) -> None:
+        ground.hands.error = error
+        ground.store.put_server(server())
+        await asyncio.sleep(60)
+        assert 5 <= len(ground.hands.tried) <= 60
+        assert not ground.store.trouble, "the wait of other steps does not begin anew with each"
+
+    play(lambda key: Decision(step=step, urgent=True), scenario)
+
+
+def test_a_failover_goes_on_soon_after_an_api_server_that_had_no_roles_yet(play) -> None:
+    there = Hardware("pc-q35-7.2", "qemu64")
+    step = Place(SERVER.id, 0, "there is room", "host-1", there)
+
+    async def scenario(ground: Ground) -> None:
+        hands = ground.hands
+
+        def until_done(key: Key) -> Decision:
+            return Decision(step=step if hands.error or not done() else None, urgent=True)
+
+        def done() -> bool:
+            return len(hands.tried) > before
+
+        before, ground.decide = 0, until_done
+        hands.error = Forbidden("Forbidden", "planted")
+        ground.store.put_server(server())
+        await asyncio.sleep(1)
+        hands.error, before = None, len(hands.tried)
+        await asyncio.sleep(2.1)
+        assert before and done()
+
+    play(lambda key: Decision(), scenario)
+
+
+def test_who_waits_for_room_is_in_nobodys_way(play) -> None:
+    """Servers of an earlier loss, for which there is no room, while a node is looked at all the
+    time and another host's servers are to be restarted."""
+    runs = Counter[Key]()
+    lost_before = [Key(Kind.SERVER, f"uid-old-{n}") for n in range(20)]
+
+    def decide(key: Key) -> Decision:
+        runs[key] += 1
+        if key in lost_before:
+            return Decision(next_check=1e9, awaits=(VICTIM,), urgent=True)
+        return Decision()
+
+    async def scenario(ground: Ground) -> None:
+        store, open_ = ground.store, Recovery("HostLost", "host-1")
+        store.put_node(node())
+        for key in lost_before:
+            found = server(key.id.removeprefix("uid-"), status={"recovery": open_})
+            store.put_server(found)
+        await asyncio.sleep(0.1)
+        store.uneasy.add("host-1")
+        runs.clear()
+        for turn in range(100):  # ten seconds of signs, and a node that changes each second
+            store.uneasy.add("host-1")
+            store.saw_lease("host-1", "same", asyncio.get_running_loop().time(), WALL)
+            if turn % 10 == 5:
+                store.put_node(replace(node(), resource_version=str(100 + turn)))
+            await asyncio.sleep(0.1)
+        assert runs[VICTIM] >= 100
+        assert all(5 <= runs[key] <= 11 for key in lost_before), runs
+        newer = ground.queue.turn(SERVER)
+        assert ground.queue.turn(lost_before[0]) > newer, "it has rested"
+
+    play(decide, scenario)
+
+
 def test_refusals_are_counted_and_telling_of_them_does_not_end_them(play) -> None:
     key = Key(Kind.SERVER, "uid-web-1")
     steps: list[Report | TrashDisks] = []
@@ -337,11 +412,13 @@ def test_servers_are_told_anew_with_the_second_sign_of_an_agent_that_is_back(pla
         def sign(token: str) -> None:
             store.saw_lease("host-1", token, loop.time(), WALL)
             store.saw_heart("host-1", f"{loop.time()}", None, loop.time(), WALL)
-            store.changed(VICTIM)
 
-        for token, seconds in (("a", 60), ("a", 60), ("b", 2)):
-            sign(token)
-            await asyncio.sleep(seconds)
+        for _ in range(60):  # it is read all the time
+            sign("a")
+            await asyncio.sleep(1)
+        sign("b")
+        store.changed(VICTIM)
+        await asyncio.sleep(0.5)
         assert store.uneasy == {"host-1"}
         seen.clear()
         store.saw_lease("host-1", "c", loop.time(), WALL)

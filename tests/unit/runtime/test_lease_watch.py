@@ -13,10 +13,10 @@ from respawn.runtime.lease_watch import LeaseWatch
 LISTED, AWAY = Snapshot((), 1.0), Interrupted(Unavailable("gone"))
 
 
-def returns(*events: Event) -> list[bool]:
-    """Which of them tell that it is back."""
+def returns(*events: Event, every: float = 1.0) -> list[bool]:
+    """Which of them, that come so many seconds apart, tell that it is back."""
     told: list[bool] = []
-    clock: Any = type("Clock", (), {"now": staticmethod(now)})
+    clock: Any = type("Clock", (), {"now": staticmethod(lambda: now(every * len(told)))})
     watch = LeaseWatch(
         lambda: None,
         clock,
@@ -36,6 +36,11 @@ def returns(*events: Event) -> list[bool]:
 
 def test_it_is_back_when_it_is_listed_after_an_interruption() -> None:
     assert returns(LISTED, AWAY, AWAY, LISTED, LISTED) == [False, False, False, True, False]
+
+
+def test_who_misses_one_answer_was_not_away() -> None:
+    assert returns(LISTED, AWAY, LISTED, AWAY, LISTED, every=0.4) == [False] * 5
+    assert returns(LISTED, AWAY, AWAY, AWAY, LISTED, every=0.4)[-1]
 
 
 def test_a_first_listing_and_a_renewed_one_are_no_return() -> None:

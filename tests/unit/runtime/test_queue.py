@@ -275,6 +275,16 @@ async def test_neither_what_goes_ahead_nor_routine_waits_for_a_crowd() -> None:
 
 
 @virtual
+async def test_a_routine_key_whose_worker_took_an_urgent_one_wakes_another() -> None:
+    q = queue()
+    one, other = asyncio.ensure_future(q.get()), asyncio.ensure_future(q.get())
+    await asyncio.sleep(0)
+    q.add("routine")
+    q.add("urgent", urgent=True)
+    assert {await one, await other} == {("urgent", True), ("routine", False)}
+
+
+@virtual
 async def test_one_that_waits_for_something_holds_up_no_crowd() -> None:
     q, loop = crowded(CROWD + 1), asyncio.get_running_loop()
     for _ in range(CROWD):

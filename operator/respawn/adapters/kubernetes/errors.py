@@ -53,6 +53,10 @@ class Refused(ApiError, ports.Refused):
     """Understood and refused (validation, admission, RBAC); the same again is refused again."""
 
 
+class Forbidden(Refused, ports.Forbidden):
+    """401, 403: RBAC, an admission policy; or an API server that has just come up."""
+
+
 def of_status(status: int, body: Mapping[str, Any]) -> ApiError:
     """The error that a Status object, or the HTTP status alone, stands for."""
     reason = str(body.get("reason") or "")
@@ -68,4 +72,5 @@ def of_status(status: int, body: Mapping[str, Any]) -> ApiError:
         return Unavailable(message, status=status, reason=reason, undone=True)
     if status >= 500:
         return Unavailable(message, status=status, reason=reason)
-    return Refused(message, status=status, reason=reason or Reason.API_REFUSED)
+    refused = Forbidden if status in (401, 403) else Refused
+    return refused(message, status=status, reason=reason or Reason.API_REFUSED)
