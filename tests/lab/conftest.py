@@ -280,11 +280,10 @@ def samples() -> Samples:
 
 @pytest.fixture
 def applied(control_plane: ControlPlane) -> Iterator[None]:
-    """The samples, freshly applied; afterwards they are gone (but for namespace and policy)."""
+    """The samples, freshly applied; afterwards they are gone (but for their namespace)."""
     control_plane.kubectl("apply", "--server-side", "-f", str(SAMPLES))
     yield
-    gone = (kind.plural for kind in KINDS if kind.plural != "respawnpolicies")
-    kinds = ",".join(f"{plural}.respawn.dev" for plural in gone)
+    kinds = ",".join(f"{kind.plural}.respawn.dev" for kind in KINDS)
     control_plane.kubectl("delete", kinds, "--all", "-A")
 
 
