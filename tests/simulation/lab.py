@@ -41,6 +41,7 @@ class Lab:
         self.truth = Truth(
             self.now, lambda: self.api.servers, lambda: self.api.nodes, lambda: self.ceph.entries
         )
+        self.truth.well = self._well
         self.ceph.heard = self._heard
         self.ceph.removing = self.truth.removes_image
         self.api.policy = Policy(timings=timings or Timings())
@@ -79,6 +80,13 @@ class Lab:
 
     def _check(self) -> None:
         self.truth.check()
+
+    def _well(self, name: str) -> bool:
+        host = self.hosts[name] if name in self.hosts else None
+        if host is None or not host.on or not host.kernel.gate.is_open:
+            return False
+        ends = ("*", host.address, f"m-{name}")
+        return all(self.net.switch.up(plane, *ends) for plane in PLANES)
 
     def _heard(self, client: str) -> bool:
         for instance in self.truth.instances:

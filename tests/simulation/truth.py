@@ -12,6 +12,10 @@ from respawn.model.server import Server
 from respawn.model.storage import Entry, bans
 
 
+WELL = 5.0
+"""Seconds for which a host must have been well to be no host that was about to be fenced."""
+
+
 class Violation(Exception):
     """An invariant is broken."""
 
@@ -66,11 +70,16 @@ class Truth:
     """The first one; whoever runs the world looks here, wherever it was raised."""
     deaths: list[tuple[float, str, int, str]] = field(default_factory=list)
     """(time, uid, epoch, why)."""
+    well: Callable[[str], bool] = lambda host: False
+    """Whether that host is on, awake, and reachable on every plane."""
+    _phases: dict[str, FencePhase] = field(default_factory=dict)
+    _unwell: dict[str, float] = field(default_factory=dict)
 
     def able(self, instance: Instance) -> bool:
         return instance.open and not bans(self.entries(), instance.client)
 
     def opened(self, instance: Instance) -> None:
+        self._check_start(instance)
         instance.open = True
         self.starts.append((self.time(), instance.uid, instance.epoch, instance.host))
         top = self.highest.get(instance.uid, 0)
@@ -108,6 +117,7 @@ class Truth:
 
     def check(self) -> None:
         """All invariants, over everything."""
+        self._check_fences()
         for instance in self.instances:
             self._check_instance(instance)
         for flight in self.flights:
@@ -118,6 +128,43 @@ class Truth:
         for server in self.servers().values():
             if server.placement.phase in (Phase.FREE, Phase.DELETED):
                 self._check_free(server)
+
+    def _check_start(self, instance: Instance) -> None:
+        """An epoch is started once, and only on the host and in the boot it was placed on."""
+        if any((uid, e) == (instance.uid, instance.epoch) for _, uid, e, _ in self.starts):
+            raise self._broken("S3", f"{instance} is the second start of its epoch")
+        server = self.servers().get(instance.uid)
+        p = server.placement if server else None
+        if p is None or p.epoch < instance.epoch:
+            raise self._broken("S3", f"{instance} was never placed")
+        here = (instance.host, instance.boot)
+        if p.phase is Phase.PLACED and p.epoch == instance.epoch and (p.node, p.boot_id) != here:
+            raise self._broken("S3", f"{instance} is placed on {p.node}/{p.boot_id}")
+
+    def _check_fences(self) -> None:
+        """Whatever processes are down on a host that is on and reachable: it is not fenced under a
+        server that runs there.
+        """
+        for name, node in self.nodes().items():
+            before = self._phases.get(name, FencePhase.OK)
+            self._phases[name] = node.fence.phase
+            if not self.well(name):
+                self._unwell[name] = self.time()
+            well_for = self.time() - self._unwell.get(name, float("-inf"))
+            begun = before is FencePhase.OK and node.fence.phase is FencePhase.FENCING
+            if begun and well_for > WELL and (runs := self._legitimate_on(name)):
+                raise self._broken("S5", f"{name} is fenced, was well for {well_for:.1f} s: {runs}")
+
+    def _legitimate_on(self, host: str) -> list[str]:
+        placed = self.servers()
+        return [
+            str(i)
+            for i in self.instances
+            if i.host == host
+            and i.open
+            and i.uid in placed
+            and placed[i.uid].placed_at(i.host, i.epoch, i.boot)
+        ]
 
     def _check_instance(self, instance: Instance) -> None:
         if not instance.open:
