@@ -30,7 +30,7 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
   host shutdown HOST                its services and guests are told to end, then power off
   host freeze|thaw HOST             every process stands still; its kernel still answers pings
   host cut|heal HOST PLANE…         PLANE: management storage migration tenant all
-  host add|remove HOST
+  host add|remove HOST              its servers first: as long as some are there, the Node stays
   host exec HOST -- CMD…
   switch cut|heal PLANE…            that plane of all hosts
   agent|heart|libvirtd stop|start|kill|freeze|thaw HOST

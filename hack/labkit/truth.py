@@ -260,8 +260,8 @@ def _tell_state(qemu: Qemu, state: int, reason: int) -> None:
 
 
 def _state(qemu: Qemu, state: int, reason: int) -> str:
-    if state == libvirt.VIR_DOMAIN_RUNNING:
-        return "running"
+    if state in (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_SHUTDOWN):
+        return "running"  # until its process has ended
     if state == libvirt.VIR_DOMAIN_PAUSED:
         if reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP:
             return "starting"

@@ -103,6 +103,8 @@ BAD = [
     ("ServerImage", "spec.checksum", None, "needs its checksum: set spec.checksum"),
     ("RespawnPolicy", "metadata.name", "second", "there is one RespawnPolicy"),
     ("RespawnPolicy", "spec.timings.fenceAfter", "8", "must be a duration: whole numbers each"),
+    ("RespawnPolicy", "spec.timings.fenceAfter", "9999999h", "must be a duration: whole numbers"),
+    ("VirtualServer", "spec.shutdownGracePeriod", "9999999h", "must be a duration: whole numbers"),
     ("RespawnPolicy", "spec.timings.leaseRenew", "400ms", "set it to 500ms or more"),
     ("RespawnPolicy", "spec.timings.heartbeat", "200ms", "set it to 250ms or more"),
     ("RespawnPolicy", "spec.timings.leaseRenew", "3s", "at least 2 x leaseRenew"),

@@ -82,7 +82,7 @@ class Lab:
         self.truth.check()
 
     def _well(self, name: str) -> bool:
-        host = self.hosts[name] if name in self.hosts else None
+        host = self.hosts.get(name)
         if host is None or not host.on or not host.kernel.gate.is_open:
             return False
         ends = ("*", host.address, f"m-{name}")

@@ -11,7 +11,6 @@ from respawn.model.placement import Phase
 from respawn.model.server import Server
 from respawn.model.storage import Entry, bans
 
-
 WELL = 5.0
 """Seconds for which a host must have been well to be no host that was about to be fenced."""
 

@@ -9,12 +9,14 @@ from typing import Annotated
 from pydantic import Field
 
 from respawn.api.base import DNS_LABEL, Extra, rule
-from respawn.model.units import DURATION_PATTERN, QUANTITY_PATTERN
+from respawn.model.units import QUANTITY_PATTERN
 
 
 def is_duration(value: str = "self") -> str:
-    """CEL: `value` has the form of a duration."""
-    return f"{value}.matches('{DURATION_PATTERN}')"
+    """CEL: `value` has the form of a duration (units.DURATION_PATTERN), and is none that CEL's
+    `duration` (64 bits of nanoseconds) could not hold.
+    """
+    return f"{value}.matches('^([0-9]{{1,9}}(ms|s)|[0-9]{{1,6}}(m|h))+$')"
 
 
 def is_size(value: str = "self") -> str:
@@ -77,7 +79,7 @@ Duration = Annotated[
         rule(
             is_duration(),
             "must be a duration: whole numbers each with ms, s, m or h, such as 500ms, 8s, "
-            "5m or 1h30m",
+            "5m or 1h30m (hours and minutes of at most six digits)",
         )
     ),
 ]

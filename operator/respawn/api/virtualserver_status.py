@@ -209,14 +209,16 @@ class RecoveryTimeline(Model):
         default=None, description="Kind of the proof that the old instance can no longer write."
     )
     last_seen: Time | None = Field(default=None, description="Last sign of life of the old one.")
-    suspected: Time | None = Field(default=None, description="When it was missed.")
-    decided: Time | None = Field(default=None, description="When the recovery was decided.")
+    suspected: Time | None = Field(
+        default=None, description="When it had been silent for so long that its host was asked."
+    )
+    decided: Time | None = Field(
+        default=None, description="When it was decided to restart it: its old placement is revoked."
+    )
     fenced: Time | None = Field(default=None, description="When the old host's fence was proven.")
     placed: Time | None = Field(default=None, description="When the new placement was written.")
     started: Time | None = Field(default=None, description="When it was observed running.")
-    ready: Time | None = Field(
-        default=None, description="When its guest was ready, where the guest can tell."
-    )
+    ready: Time | None = Field(default=None, description="When its status said Ready again.")
 
 
 class VirtualServerStatus(Status):
@@ -264,5 +266,5 @@ class VirtualServerStatus(Status):
     conditions: Conditions = Field(
         default_factory=list,
         description="Ready, Reconciling, Stalled, Placed, DisksReady, Running, GuestReady, "
-        "Recovering, RestartRequired, Migratable.",
+        "Recovering, RestartRequired.",
     )
