@@ -63,13 +63,19 @@ def test_each_host_is_ill_in_another_way(fleet: Fleet) -> None:
 
 
 def test_both_cut(fleet: Fleet) -> None:
-    """The host pauses its servers before they are started elsewhere, and ends them on its return.
+    """Cut off from the API alone, a host keeps its servers. Cut off from Ceph, too, it pauses them
+    before they are started elsewhere, and ends them on its return.
 
     That it is paused in time is seen over the tenant network, which is not cut: the guest answers
     until it stands still.
     """
     fleet.await_progress(*STANDING)  # who has not booted yet answers nobody
     host = fleet.node_of("bronze")
+    fleet.lab("host", "cut", host, "management")
+    fleet.await_reason(host, "AgentDown")
+    nothing_happens(fleet, fleet.pids())
+    fleet.lab("host", "heal", host, "management")
+    fleet.await_peace()
     here = [name for name, domain in fleet.domains().items() if domain["host"] == host]
     boots = {name: fleet.boots(name) for name in here}
     with one_writer(fleet.lab):

@@ -1,5 +1,6 @@
 """Two operators: one leads, the other stands by, whatever becomes of either."""
 
+import json
 import time
 
 import pytest
@@ -19,6 +20,8 @@ def test_the_standby_leads_when_the_leader_is_gone(fleet: Fleet) -> None:
     end does what a leader is there for.
     """
     pids, fences = fleet.pids(), fleet.fences()
+    lease = fleet.lab.kubectl("-n", "respawn", "get", "lease", "operator-leader", "-o", "json")
+    assert json.loads(lease)["spec"]["leaseDurationSeconds"] == LEADER_LEASE
     for order in ("stop", "kill", "freeze"):
         leader = fleet.leader()
         fleet.lab("operator", order, leader)
