@@ -412,6 +412,7 @@ def test_the_process_lives_through_a_fence_and_beats_after_the_lift(
     assert process.service["pid"] == pid, "the same process all the time"
 
 
+@pytest.mark.extended
 def test_the_process_beats_soon_after_a_cut_has_healed(
     process: HeartProcess, reads: CephHearts, run: Run, ceph_lab: LabTool
 ) -> None:

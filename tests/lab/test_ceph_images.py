@@ -208,6 +208,7 @@ def test_a_creation_that_broke_off_is_made_good(
         run(images.trash(pool, name, server.uid))
 
 
+@pytest.mark.extended
 def test_the_lock_of_an_operator_that_died_while_it_resized_is_no_obstacle(
     images: CephImages, pool: Pool, server: Server, run: Run, raw: Handle, ceph_lab: LabTool,
     ceph_insides: Lab, operator: Inside,

@@ -6,7 +6,6 @@ Each test goes on from where the one before left the lab, as a day in a data cen
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,12 +24,6 @@ def lab() -> Iterator[LabTool]:
 
 def web(lab: LabTool) -> dict:
     return dict(json.loads(lab.kubectl("-n", "customer-a", "get", "vs", "web-1", "-o", "json")))
-
-
-def node_ready(lab: LabTool, host: str) -> bool:
-    node = json.loads(lab.kubectl("get", "vnode", host, "-o", "json"))
-    conditions = {c["type"]: c["status"] for c in node["status"]["conditions"]}
-    return conditions["Ready"] == "True" and conditions["Fenced"] == "False"
 
 
 def test_a_sample_is_applied_and_runs(lab: LabTool) -> None:
@@ -93,27 +86,6 @@ def test_nobody_else_can_start_it(lab: LabTool) -> None:
     refused = lab.run("host", "exec", other, "--", "virsh", "-q", "create", "/dev/stdin", stdin=xml)
     assert refused.returncode != 0 and "hook" in refused.stderr, refused.stderr
     assert [d["pid"] for d in lab.domains()] == [row["pid"]]
-
-
-def test_agent_libvirtd_heart_and_api_may_all_go_and_it_runs_on(lab: LabTool) -> None:
-    (row,) = lab.domains()
-    host = row["host"]
-    for order in (
-        ("agent", "kill", host),
-        ("heart", "kill", host),
-        ("libvirtd", "kill", host),
-        ("operator", "kill", "1"),
-        ("operator", "kill", "2"),
-        ("api", "stop"),
-    ):
-        lab(*order)
-    time.sleep(5)  # the point: longer than fenceAfter with nobody in charge
-    lab("api", "start")
-    lab("libvirtd", "start", host)
-    eventually("the host is well again", lambda: node_ready(lab, host))
-    assert [d["pid"] for d in lab.domains()] == [row["pid"]]
-    lab("guest", "kill", WEB)  # the positive control: somebody is in charge again
-    eventually("it is repaired", lambda: [d for d in lab.domains() if d["pid"] != row["pid"]])
 
 
 def test_deleting_it_leaves_its_disks_in_the_trash(lab: LabTool) -> None:

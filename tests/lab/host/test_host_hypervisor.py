@@ -225,6 +225,7 @@ def test_suspend_stops_a_guest_whose_storage_is_cut(lab: LabTool, driver: Driver
     driver("kill", **servers[1].of(1))
 
 
+@pytest.mark.extended
 def test_a_guest_whose_storage_is_cut_stops_by_itself_when_nobody_stops_it(lab: LabTool) -> None:
     """The second net: an operation that takes too long fails, and a failed one stops the guest."""
     disks = Disks(lab, bootable=True)
