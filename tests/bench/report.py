@@ -101,7 +101,8 @@ Made by `.venv/bin/python tests/bench/recovery.py` (needs root, `pip install -e 
 raw samples are in [bench/](bench). The lab runs everything on one machine with two cores and software
 emulation, so look at the ratios: each is to a limit measured in the same run.
 
-Phases: *detect* from the power-off to `decided`; *fence* until the blocklist was read back; *place* until
+Phases: *detect* from the power-off to `decided` (its revocation, decided as soon as the intent to fence its host is
+written); *fence* until the blocklist was read back; *place* until
 the new placement was written; *create* until QEMU's start by the process table; *boot* until the guest's
 first record was fsynced.
 """
