@@ -108,8 +108,8 @@ def _no_room(case: Case, target: placement.Choice) -> Decision:
         reason = Reason.STARTING_ELSEWHERE_BUSY
     message = f"no host fits: {target.message}"
     if placement.fits_nowhere(case.world, case.server):
-        message = f"no host could take it even if empty and well: {target.message}; change it, or "
-        message += "add a host"
+        never = "no host could take it even if empty and well"
+        message = f"{never}: {target.message}; change it, or add a host"
     if alone is not None:
         message = f"recovery.mode is None: waits until {alone} is back ({target.why_not(alone)})"
     step = set_free(case, "there is no host for it now")

@@ -173,11 +173,10 @@ class Controller:
     def _note_unease(self, key: Key) -> None:
         world = self._store.world()
         node = world.nodes.get(key.id)
-        if node is None:
-            self._store.uneasy.discard(key.id)
-            return
-        healthy = liveness.verdict(world, node, self._clock.now()).state is liveness.State.HEALTHY
-        if healthy and self._fates.get(key.id, Fate()).silence is None:
+        healthy, unheard = liveness.State.HEALTHY, self._fates.get(key.id, Fate()).silence
+        if node is None or (
+            liveness.verdict(world, node, self._clock.now()).state is healthy and unheard is None
+        ):
             self._store.uneasy.discard(key.id)
         else:
             self._store.uneasy.add(key.id)

@@ -11,7 +11,7 @@ from tests.unit.runtime.test_settling import Outside, settler
 
 from respawn.model.actions import Outlook, Place
 from respawn.model.conditions import Reason
-from respawn.model.placement import Phase
+from respawn.model.placement import Phase, Placement
 from respawn.model.server import Hardware, Server, ServerStatus
 from respawn.model.storage import EpochMark, ImageClients
 from respawn.ports.errors import Refused, Unavailable
@@ -74,9 +74,10 @@ def executor(outside: Free) -> ServerExecutor:
     )  # fmt: skip
 
 
-def place(outside: Free, by: ServerExecutor | None = None) -> None:
-    step = Place(FREE.uid, 0, "it is to run", "host-1", Hardware("pc-q35-7.2", "qemu64"))
-    asyncio.run((by or executor(outside)).run(step, Outlook(), world(FREE)))
+def place(outside: Free, by: ServerExecutor | None = None, known: Server = FREE) -> None:
+    there = Hardware("pc-q35-7.2", "qemu64")
+    step = Place(known.uid, known.placement.epoch, "it is to run", "host-1", there)
+    asyncio.run((by or executor(outside)).run(step, Outlook(), world(known)))
 
 
 def test_a_placement_is_written_on_the_version_that_was_known() -> None:
@@ -101,6 +102,17 @@ def test_a_placement_whose_reply_was_lost_is_tried_again_with_the_same_epoch() -
     assert outside.mark == EpochMark(6, 20), "what others have raised is taken"
     place(outside, ours)
     assert outside.mark == EpochMark(7, 20)
+
+
+def test_no_epoch_is_used_again_when_the_first_write_was_done_after_all() -> None:
+    """Its server ran, ended, and is Free again, at the epoch that was raised then."""
+    outside = Lossy(EpochMark(4, 20), FREE)
+    ours = executor(outside)
+    with pytest.raises(Unavailable):
+        place(outside, ours)
+    over = replace(FREE.status, placement=Placement(Phase.FREE, 5))
+    place(outside, ours, replace(FREE, status=over, resource_version="30"))
+    assert [status.placement.epoch for _, status in outside.written] == [5, 6]
 
 
 class Lossy(Free):

@@ -181,7 +181,8 @@ def state(read: Node, fence: Fence, conditions: tuple[Condition, ...]) -> str:
     if ready is None:
         return "Unknown"
     if ready.status == "True":
-        closed = "Drain" if read.spec.drain else "Cordoned" if read.spec.cordoned else None
-        return closed or "Ready"
+        if read.spec.drain:
+            return "Drain"
+        return "Cordoned" if read.spec.cordoned else "Ready"
     known = {str(reason): word for reason, word in _BY_REASON.items()}
     return known.get(ready.reason, "Unknown" if ready.status == "Unknown" else "NotReady")
