@@ -16,7 +16,7 @@ from pathlib import Path
 from respawn.model.conditions import Reason
 from respawn.model.node import Form, Node
 from respawn.model.placement import Locker
-from respawn.model.server import Disk, DiskStatus, Server, disk_image
+from respawn.model.server import Disk, Server, disk_image
 from respawn.model.sight import Answer, Beat
 from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Kept, Pool
 from respawn.ports.errors import NotFound, Refused, Unavailable
@@ -56,13 +56,13 @@ class FakeStorage:
 
     async def ensure_disk(
         self, server: Server, disk: Disk, pool: Pool, source: Image | None
-    ) -> DiskStatus:
+    ) -> int:
         self._open()
         name = disk_image(server.uid, disk.name)
         path = self.folder / "images" / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-        return DiskStatus(disk.name, disk.pool, name, disk.size)
+        return disk.size
 
     async def clients(self, pool: Pool, image: str) -> ImageClients:
         self._image(image)

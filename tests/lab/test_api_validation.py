@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from respawn.adapters.kubernetes.client import Client
-from respawn.adapters.kubernetes.resources import SERVER_IMAGES
+from respawn.adapters.kubernetes.resources import SERVER_IMAGES, VIRTUAL_SERVERS
 from respawn.api.kinds import KINDS
 
 pytestmark = pytest.mark.lab
@@ -217,6 +217,52 @@ def test_a_change_is_accepted_or_refused_with_what_to_do(
     else:
         assert result.returncode == 1
         assert message in result.stderr
+
+
+ADDED_AGAIN = [
+    ({"pool": "other"}, "disk data is in StoragePool ceph, where it stays"),
+    ({"source": {"image": "other"}}, "was made from ServerImage lab-guest and keeps its content"),
+    ({"source": None}, "was made from ServerImage lab-guest and keeps its content"),
+    ({"size": "128Mi"}, "disk data has 256Mi and cannot shrink"),
+    ({}, None),
+    ({"size": "1Gi"}, None),
+    ({"name": "other", "source": None, "size": "128Mi"}, None),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), ADDED_AGAIN)
+def test_a_disk_that_is_added_again_is_as_it_was_made(
+    control_plane: Any, samples: Any, applied: None, change: dict[str, Any], message: str | None
+) -> None:
+    source = {"image": "lab-guest"}
+    made = [
+        {"name": "root", "pool": "ceph", "image": "vs-1-root", "size": "128Mi", "source": source},
+        {"name": "data", "pool": "ceph", "image": "vs-1-data", "size": "256Mi", "source": source},
+    ]
+
+    async def record(client: Client) -> None:
+        server = await client.get(VIRTUAL_SERVERS, "web-1", namespace="customer-a")
+        version = server["metadata"]["resourceVersion"]
+        await client.patch_status(
+            VIRTUAL_SERVERS, "web-1", {"disks": made}, resource_version=version,
+            namespace="customer-a",
+        )  # fmt: skip
+
+    apply = ("apply", "--server-side", "-f", "-")
+    control_plane.kubectl(*apply, manifest=samples.altered("VirtualServer", "spec.disks.1", None))
+    control_plane.run(record)
+    disk = {"name": "data", "pool": "ceph", "size": "256Mi", "source": source}
+    again = {key: value for key, value in {**disk, **change}.items() if value is not None}
+    manifest = samples.altered("VirtualServer", "spec.disks.1", again)
+    result = control_plane.kubectl(*apply, manifest=manifest, check=False)
+    if message is None:
+        assert result.returncode == 0, result.stderr
+    else:
+        assert result.returncode == 1
+        assert message in result.stderr and "respawn-disks-as-made" in result.stderr
+    # What is there already is never in the way of another change.
+    manifest = samples.altered("VirtualServer", "spec.disks.1", None)
+    control_plane.kubectl(*apply, manifest=manifest)
 
 
 def test_an_imported_image_is_immutable(control_plane: Any, samples: Any, applied: None) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import rbd
-from images_contract import MIB, ImagesContract, Run, blank
+from images_contract import MIB, ImagesContract, Run, blank, make
 from labnet import Inside, host_access, host_network, inside, operator_access, pool_of
 from labtool import LabTool, eventually
 
@@ -109,11 +109,11 @@ class TestRealImages(ImagesContract):
     def test_it_does_not_grow_under_a_client(
         self, images: CephImages, pool: Pool, server: Server, run: Run, held: Hold
     ) -> None:
-        made = run(images.ensure_disk(server, blank(pool), pool, None))
-        with held(made.image):
+        image = make(run, images, server, blank(pool), pool, None)
+        with held(image):
             larger = images.ensure_disk(server, blank(pool, 32 * MIB), pool, None)
             assert self.refused(run, larger) == Reason.FOREIGN_CLIENT
-            assert run(images.ensure_disk(server, blank(pool), pool, None)) == made
+            assert run(images.ensure_disk(server, blank(pool), pool, None)) == 16 * MIB
 
     def test_what_stands_in_the_way_is_told(
         self, images: CephImages, pool: Pool, server: Server, golden: Image, run: Run
@@ -159,7 +159,7 @@ def test_a_clone_has_the_golden_content_and_its_owners_mark(
     operator: Inside, raw: Handle,
 ) -> None:  # fmt: skip
     disk = Disk("root", "ceph", 16 * MIB, golden.name)
-    name = run(images.ensure_disk(server, disk, pool, golden)).image
+    name = make(run, images, server, disk, pool, golden)
     assert read_all(operator, raw, name) == GOLDEN_BYTES + bytes(8 * MIB)
     found = operator.call(lambda: marks.read(raw.ioctx(names.POOL), name))
     assert found[marks.OWNER] == server.uid
@@ -169,7 +169,7 @@ def test_a_clone_has_the_golden_content_and_its_owners_mark(
 def test_disks_whose_server_is_gone_are_found_with_its_name(
     images: CephImages, pool: Pool, server: Server, run: Run
 ) -> None:
-    name = run(images.ensure_disk(server, blank(pool), pool, None)).image
+    name = make(run, images, server, blank(pool), pool, None)
     assert name not in {kept.image for kept in run(images.kept(pool, {server.uid}))}
     assert Kept(name, f"{server.namespace}/{server.name}") in run(images.kept(pool, set()))
 
@@ -201,7 +201,7 @@ def test_a_creation_that_broke_off_is_made_good(
     for broken_off in (nothing_but_a_name, unmarked, being_resized):
         operator.call(broken_off)
         wanted = images.ensure_disk(server, disk, pool, golden if disk.image else None)
-        assert run(wanted).size == 16 * MIB
+        assert run(wanted) == 16 * MIB
         content = read_all(operator, raw, name)
         assert content[:MIB] == (bytes(MIB) if source == "blank" else GOLDEN_BYTES[:MIB])
         assert operator.call(lambda: marks.read(ioctx, name))[marks.OWNER] == server.uid
@@ -213,7 +213,7 @@ def test_the_lock_of_an_operator_that_died_while_it_resized_is_no_obstacle(
     images: CephImages, pool: Pool, server: Server, run: Run, raw: Handle, ceph_lab: LabTool,
     ceph_insides: Lab, operator: Inside,
 ) -> None:  # fmt: skip
-    name = run(images.ensure_disk(server, blank(pool), pool, None)).image
+    name = make(run, images, server, blank(pool), pool, None)
     with dead_client(ceph_lab, ceph_insides, "host-2", name):
         (locker,) = run(images.clients(pool, name)).lockers
         larger = blank(pool, 32 * MIB)
@@ -225,7 +225,7 @@ def test_the_lock_of_an_operator_that_died_while_it_resized_is_no_obstacle(
         wait_for_the_watch_to_expire(images, pool, name, run)
 
         def grown() -> bool:
-            return bool(run(images.ensure_disk(server, larger, pool, None)).size == 32 * MIB)
+            return bool(run(images.ensure_disk(server, larger, pool, None)) == 32 * MIB)
 
         assert grown()
         assert not run(images.clients(pool, name)).lockers
@@ -268,7 +268,7 @@ def test_an_image_of_our_name_with_data_is_never_touched(
 def test_what_is_trashed_is_listed(
     images: CephImages, pool: Pool, server: Server, run: Run
 ) -> None:
-    name = run(images.ensure_disk(server, blank(pool), pool, None)).image
+    name = make(run, images, server, blank(pool), pool, None)
     run(images.trash(pool, name, server.uid))
     assert name in {trashed.name for trashed in run(images.trashed(pool))}
     assert name not in {kept.image for kept in run(images.kept(pool, set()))}
@@ -316,7 +316,7 @@ def test_nothing_waits_behind_a_dead_locker(
     images: CephImages, pool: Pool, server: Server, run: Run, ceph_lab: LabTool, ceph_insides: Lab
 ) -> None:
     """A host lost its power in the middle of writing: epoch, clients, break_lock, all at once."""
-    name = run(images.ensure_disk(server, blank(pool), pool, None)).image
+    name = make(run, images, server, blank(pool), pool, None)
     run(images.read_epoch(pool, name))
     fence = CephFence(fixed(operator_access(ceph_insides)))
     address = names.host_address("storage", 1)
@@ -388,11 +388,11 @@ def test_a_removed_golden_image_leaves_its_clones_whole(
     image = new_image()
     run(images.import_image(image, pool, FileSource(str(golden_file)), SHA256))
     disk = Disk("root", pool.name, 16 * MIB, image.name)
-    made = run(images.ensure_disk(server, disk, pool, image))
+    made = make(run, images, server, disk, pool, image)
     run(images.remove_image(image, pool))
     run(images.remove_image(image, pool))  # gone already is done
     assert image.rbd_name in {trashed.name for trashed in run(images.trashed(pool))}
-    assert read_all(operator, raw, made.image).startswith(GOLDEN_BYTES)
+    assert read_all(operator, raw, made).startswith(GOLDEN_BYTES)
 
 
 def test_a_wrong_checksum_leaves_nothing(
@@ -522,7 +522,7 @@ def test_a_qcow2_image_is_refused(images: CephImages, pool: Pool, run: Run, tmp_
 def test_times(images: CephImages, pool: Pool, golden: Image, server: Server, run: Run) -> None:
     """What a start waits for; generous limits, the numbers are for the log."""
     disk_list = [Disk(f"root{i}", "ceph", 16 * MIB, golden.name) for i in range(5)]
-    first = run(images.ensure_disk(server, disk_list[0], pool, golden)).image
+    first = make(run, images, server, disk_list[0], pool, golden)
     clones = [
         timed("clone", lambda d=disk: run(images.ensure_disk(server, d, pool, golden)))
         for disk in disk_list[1:]

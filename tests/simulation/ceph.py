@@ -10,7 +10,7 @@ from tests.simulation.net import STORAGE, Gate, Net, Process
 
 from respawn.model.conditions import Reason
 from respawn.model.placement import Locker, entity_ip
-from respawn.model.server import Disk, DiskStatus, Server, disk_image
+from respawn.model.server import Disk, Server, disk_image
 from respawn.model.sight import Beat
 from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Pool, bans, listed
 from respawn.ports.errors import NotFound, Refused
@@ -115,7 +115,7 @@ class FakeCeph:
                 if self.heard(client):
                     image.watchers[client] = now
 
-    def ensure(self, server: Server, disk: Disk, source: Image | None) -> DiskStatus:
+    def ensure(self, server: Server, disk: Disk, source: Image | None) -> int:
         name = disk_image(server.uid, disk.name)
         if disk.image is not None and source is None:
             raise Refused(Reason.UNKNOWN_IMAGE, f"there is no ServerImage {disk.image}")
@@ -123,7 +123,7 @@ class FakeCeph:
         if image.owner != server.uid:
             raise Refused(Reason.DISK_FAILED, f"{name} belongs to another")
         image.size = max(image.size, disk.size)
-        return DiskStatus(disk.name, disk.pool, name, image.size)
+        return image.size
 
     def break_lock(self, name: str, locker: Locker) -> None:
         image = self.images.get(name)
@@ -191,7 +191,7 @@ class CephPort:
 
     async def ensure_disk(
         self, server: Server, disk: Disk, pool: Pool, source: Image | None
-    ) -> DiskStatus:
+    ) -> int:
         return await self._call(
             "ensure_disk", lambda: self._ceph.ensure(server, disk, source), base=0.02
         )

@@ -177,6 +177,12 @@ class Hardware(Model):
     )
 
 
+class DiskContent(Model):
+    """What a disk was filled with when it was made; of a blank one nothing."""
+
+    image: Ref | None = Field(default=None, description="Name of the ServerImage.")
+
+
 class DiskStatus(Model):
     """A disk that exists, or is being made."""
 
@@ -186,6 +192,9 @@ class DiskStatus(Model):
         description="RBD image in that pool: vs-<uid>-<disk>."
     )
     size: Size = Field(description="Its size as read from the image; 0 until it is made.")
+    source: DiskContent | None = Field(
+        default=None, description="What it was filled with; {} if blank. It stays its content."
+    )
 
 
 class Setback(Model):

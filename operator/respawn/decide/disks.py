@@ -27,7 +27,7 @@ def judge(world: World, server: Server) -> DiskState:
         return DiskState(ready=True)
     known = {d.name: d for d in server.status.disks}
     for disk in lacking:
-        blocked = _elsewhere(disk, known.get(disk.name)) or _blocked(
+        blocked = _not_as_made(disk, known.get(disk.name)) or _blocked(
             world, disk, made=disk.name in known and known[disk.name].exists
         )
         if blocked is not None:
@@ -37,20 +37,39 @@ def judge(world: World, server: Server) -> DiskState:
 
 def _there(server: Server, disk: Disk) -> bool:
     return any(
-        (d.name, d.pool) == (disk.name, disk.pool) and d.size >= disk.size
+        (d.name, d.pool) == (disk.name, disk.pool) and _same_source(disk, d) and d.size >= disk.size
         for d in server.status.disks
     )
 
 
-def _elsewhere(disk: Disk, known: DiskStatus | None) -> DiskState | None:
-    """Removed from the spec and added again with another pool: its image does not follow."""
-    if known is None or known.pool == disk.pool:
+def _same_source(disk: Disk, known: DiskStatus) -> bool:
+    return known.source is None or known.source == (disk.image or "")
+
+
+def _not_as_made(disk: Disk, known: DiskStatus | None) -> DiskState | None:
+    """Removed from the spec and added again, as another one: its image and content stay the same.
+    The API server mostly refuses it; it cannot while nothing is recorded of the disk.
+    """
+    if known is None:
         return None
-    message = (
-        f"disk {disk.name} is in StoragePool {known.pool}, and cannot move to {disk.pool}: set its "
-        "pool back, or add a disk of another name"
-    )
-    return DiskState(reason=Reason.DISK_IN_OTHER_POOL, message=message, stalled=True)
+    if known.pool != disk.pool:
+        message = (
+            f"disk {disk.name} is in StoragePool {known.pool}, and cannot move to {disk.pool}: set "
+            "its pool back, or add a disk of another name"
+        )
+        return DiskState(reason=Reason.DISK_IN_OTHER_POOL, message=message, stalled=True)
+    if not _same_source(disk, known):
+        had, wanted = _filled(known.source), _filled(disk.image)
+        message = (
+            f"disk {disk.name} was made {had}, not {wanted}, and keeps its content: set its source "
+            "back, or add a disk of another name"
+        )
+        return DiskState(reason=Reason.DISK_FROM_OTHER_SOURCE, message=message, stalled=True)
+    return None
+
+
+def _filled(image: str | None) -> str:
+    return f"from ServerImage {image}" if image else "blank"
 
 
 def _blocked(world: World, disk: Disk, *, made: bool) -> DiskState | None:

@@ -78,6 +78,7 @@ class Reason(StrEnum):
     IMAGE_LARGER_THAN_DISK = "ImageLargerThanDisk"
     DISK_LARGER_THAN_POOL = "DiskLargerThanPool"
     DISK_IN_OTHER_POOL = "DiskInOtherPool"
+    DISK_FROM_OTHER_SOURCE = "DiskFromOtherSource"
     DISK_FAILED = "DiskFailed"
     # placement
     NETWORKS_COME_LATER = "NetworksComeLater"

@@ -127,6 +127,8 @@ class DiskStatus:
     pool: str
     image: str
     size: int
+    source: str | None = None
+    """The ServerImage it is filled with, "" for a blank one; None where that is not known."""
 
     @property
     def exists(self) -> bool:

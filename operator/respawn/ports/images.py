@@ -6,7 +6,7 @@ Images are named by UID; one that carries another owner's mark is never touched 
 from typing import Protocol
 
 from respawn.model.placement import Locker
-from respawn.model.server import Disk, DiskStatus, Server
+from respawn.model.server import Disk, Server
 from respawn.model.storage import EpochMark, Image, ImageClients, Pool
 
 
@@ -23,10 +23,11 @@ class Images(Epochs, Protocol):
 
     async def ensure_disk(
         self, server: Server, disk: Disk, pool: Pool, source: Image | None
-    ) -> DiskStatus:
+    ) -> int:
         """Create (clone of `source`'s snapshot `golden`, or blank), or grow, the disk's image.
 
-        Idempotent; never shrinks. Raises Refused, with a reason, when it cannot be had so.
+        Returns the size it has, in bytes. Idempotent; never shrinks. Raises Refused, with a
+        reason, when it cannot be had so.
         """
         ...
 

@@ -32,9 +32,11 @@ class Disks:
             made = known[disk.name]
             if not made.exists:
                 source, pool = _source(disk.image, world), pool_of(made, world.pools)
-                known[disk.name] = await self._images.ensure_disk(fresh, disk, pool, source)
+                size = await self._images.ensure_disk(fresh, disk, pool, source)
+                known[disk.name] = replace(made, size=size)
             elif made.size < disk.size:
-                known[disk.name] = await self._grow_disk(fresh, disk, made, world)
+                size = await self._grow_disk(fresh, disk, made, world)
+                known[disk.name] = replace(made, size=size)
         self._point("disks")
         status = replace(fresh.status, disks=tuple(known.values()))
         await self._record.write(fresh, status, outlook, fresh.placement)
@@ -43,7 +45,7 @@ class Disks:
         """The intent first: a deletion after a crash must know of every image there may be."""
         known = {d.name for d in server.status.disks}
         wanted = tuple(
-            DiskStatus(d.name, d.pool, disk_image(server.uid, d.name), 0)
+            DiskStatus(d.name, d.pool, disk_image(server.uid, d.name), 0, d.image or "")
             for d in server.spec.disks
             if d.name not in known
         )
@@ -54,9 +56,7 @@ class Disks:
         self._point("making")
         return written
 
-    async def _grow_disk(
-        self, server: Server, disk: Disk, made: DiskStatus, world: World
-    ) -> DiskStatus:
+    async def _grow_disk(self, server: Server, disk: Disk, made: DiskStatus, world: World) -> int:
         """It has its content, so its ServerImage is not asked for; and it is never made anew."""
         pool = pool_of(made, world.pools)
         try:

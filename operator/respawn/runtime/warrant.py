@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from respawn.decide.brake import LEASE_MARGIN
 from respawn.decide.election import Standing
 from respawn.model.placement import Locker
-from respawn.model.server import Disk, DiskStatus, Server
+from respawn.model.server import Disk, Server
 from respawn.model.storage import Entry, EpochMark, Image, ImageClients, Pool
 from respawn.ports.clock import Clock
 from respawn.ports.errors import Unavailable
@@ -67,7 +67,7 @@ class WarrantedImages:
 
     async def ensure_disk(
         self, server: Server, disk: Disk, pool: Pool, source: Image | None
-    ) -> DiskStatus:
+    ) -> int:
         """See Images.ensure_disk."""
         self._warrant.check()
         return await self._images.ensure_disk(server, disk, pool, source)

@@ -451,6 +451,28 @@ def test_a_disk_that_came_back_with_another_pool_waits_for_its_owner() -> None:
     assert is_true(runs.conditions, Type.READY), "what runs is told, and runs on"
 
 
+@pytest.mark.parametrize(
+    ("made", "wanted", "told"),
+    [
+        ("golden", "other", "made from ServerImage golden, not from ServerImage other"),
+        ("golden", None, "made from ServerImage golden, not blank"),
+        ("", "golden", "made blank, not from ServerImage golden"),
+    ],
+)
+def test_a_disk_that_came_back_with_another_source_waits_for_its_owner(
+    made: str, wanted: str | None, told: str
+) -> None:
+    recorded = (DiskStatus("root", "ceph", "vs-uid-web-1-root", GIB, made),)
+    it = server(spec={"disks": (Disk("root", "ceph", GIB, wanted),)}, status={"disks": recorded})
+    found = decision(it)
+    assert not isinstance(found.step, actions.Place | actions.EnsureDisks)
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and ready.reason == Reason.DISK_FROM_OTHER_SOURCE
+    assert told in ready.message and is_true(found.outlook.conditions, Type.STALLED)
+    unknown = replace(it.status, disks=(replace(recorded[0], source=None),))
+    assert isinstance(decision(replace(it, status=unknown)).step, actions.Place)
+
+
 def test_a_disk_that_was_only_announced_still_needs_its_image() -> None:
     announced = (DiskStatus("root", "ceph", "vs-uid-web-1-root", 0),)
     found = decision(server(status={"disks": announced}), images={})

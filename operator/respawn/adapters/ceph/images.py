@@ -16,7 +16,7 @@ from respawn.adapters.ceph.handle import Handle
 from respawn.adapters.ceph.sources import Source
 from respawn.model.conditions import Reason
 from respawn.model.placement import Locker
-from respawn.model.server import Disk, DiskStatus, Server, disk_image
+from respawn.model.server import Disk, Server, disk_image
 from respawn.model.storage import EpochMark, Image, ImageClients, Kept, Pool
 from respawn.ports.errors import NotFound, Refused, Unavailable
 
@@ -62,7 +62,7 @@ class CephImages:
 
     async def ensure_disk(
         self, server: Server, disk: Disk, pool: Pool, source: Image | None
-    ) -> DiskStatus:
+    ) -> int:
         """Create the disk's image, or make it larger. Returns the size it has, never less than
         before. Grows only while nobody has it open (Refused, ForeignClient).
         """
@@ -74,8 +74,7 @@ class CephImages:
         def work(handle: Handle) -> int:
             return disks.ensure(handle, _checked(handle, pool).pool, wanted)
 
-        size = await self._make.run(f"make image {wanted.name}", work, deadline=MAKING)
-        return DiskStatus(disk.name, disk.pool, wanted.name, size)
+        return await self._make.run(f"make image {wanted.name}", work, deadline=MAKING)
 
     async def clients(self, pool: Pool, image: str) -> ImageClients:
         """Its lockers and watchers, by a read-only open."""

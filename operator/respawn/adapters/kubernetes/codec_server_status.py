@@ -88,9 +88,25 @@ def _hardware(part: Fields | None) -> Hardware | None:
 
 
 def _disk(part: Fields) -> DiskStatus:
+    source = part.maybe("source")
     return DiskStatus(
-        part.needed("name"), part.needed("pool"), part.needed("image"), part.size("size")
+        name=part.needed("name"),
+        pool=part.needed("pool"),
+        image=part.needed("image"),
+        size=part.size("size"),
+        source=None if source is None else source.text("image"),
     )
+
+
+def _written_disk(disk: DiskStatus) -> dict[str, Any]:
+    source = {"image": disk.source} if disk.source else {}
+    return {
+        "name": disk.name,
+        "pool": disk.pool,
+        "image": disk.image,
+        "size": format_quantity(disk.size),
+        "source": None if disk.source is None else source,
+    }
 
 
 def _setback(part: Fields | None) -> Setback | None:
@@ -152,10 +168,7 @@ def encode(status: ServerStatus) -> dict[str, Any]:
         "placement": _written_placement(status.placement),
         "addresses": texts(status.addresses, 32),
         "hardware": _written_hardware(status.hardware),
-        "disks": listed(
-            {"name": d.name, "pool": d.pool, "image": d.image, "size": format_quantity(d.size)}
-            for d in status.disks
-        ),
+        "disks": listed(_written_disk(d) for d in status.disks),
         "setback": _written_setback(status.setback),
         "lastRecovery": _written_recovery(status.recovery),
         "conditions": codec_conditions.encode(status.conditions),

@@ -151,7 +151,7 @@ _WAITS = frozenset(
     {
         *(Reason.UNKNOWN_POOL, Reason.POOL_NOT_READY, Reason.UNKNOWN_IMAGE, Reason.IMAGE_NOT_READY),
         *(Reason.IMAGE_LARGER_THAN_DISK, Reason.DISK_FAILED, Reason.NO_HOST_FITS),
-        *(Reason.DISK_IN_OTHER_POOL, Reason.DISK_LARGER_THAN_POOL),
+        *(Reason.DISK_IN_OTHER_POOL, Reason.DISK_FROM_OTHER_SOURCE, Reason.DISK_LARGER_THAN_POOL),
         *(
             Reason.NETWORKS_COME_LATER,
             Reason.WAITING_FOR_OWN_HOST,

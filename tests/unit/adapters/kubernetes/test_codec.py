@@ -36,6 +36,7 @@ from respawn.model.policy import Policy, Timings
 from respawn.model.server import (
     AntiAffinity,
     Disk,
+    DiskStatus,
     Nic,
     Recovery,
     RecoveryMode,
@@ -151,6 +152,13 @@ def test_a_servers_status(first: ServerStatus, second: ServerStatus) -> None:
     only_known(VirtualServerStatus, two)
     held = second.placement.node if second.placement.held else None
     assert (two.get("node"), two["uuid"]) == (held, "u")
+
+
+@pytest.mark.parametrize("source", [None, "", "golden"])
+def test_a_blank_disk_is_told_from_one_whose_content_is_not_known(source: str | None) -> None:
+    wanted = ServerStatus(disks=(DiskStatus("data", "ceph", "vs-u-data", 1 << 20, source),))
+    written = merged({}, codec_server_status.patch(Server("u", "n", "x"), wanted))
+    assert server(written).status.disks == wanted.disks
 
 
 @pytest.mark.parametrize(
