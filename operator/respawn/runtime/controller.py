@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from respawn.decide import decide, grounds, hearsay, liveness
-from respawn.decide.hearsay import Silence
+from respawn.decide import decide
 from respawn.model.actions import (
     BanClients,
     Decision,
@@ -18,13 +17,13 @@ from respawn.model.actions import (
     ServerStep,
 )
 from respawn.model.base import Key, Kind
-from respawn.model.conditions import Reason
 from respawn.model.placement import Phase
 from respawn.model.world import Trouble
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
 from respawn.ports.errors import Conflict, Forbidden, NotFound, PortError, Refused
 from respawn.runtime import lanes
+from respawn.runtime.fates import Fates
 from respawn.runtime.node_executor import NodeExecutor
 from respawn.runtime.queue import KeyedQueue
 from respawn.runtime.server_executor import ServerExecutor
@@ -55,16 +54,6 @@ class Doubt:
     version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What a node means for its servers: any change of it concerns them all."""
-
-    doom: Reason | None = None
-    silence: Silence | None = None
-    over: bool = False
-    """A person's word about its boot is believed."""
-
-
 class Controller:
     """Runs keys; owns neither what is known (`store`) nor how things are done (the executors)."""
 
@@ -78,7 +67,7 @@ class Controller:
         self._servers, self._nodes, self._log, self._bug = servers, nodes, log, bug
         self._awaited_by: defaultdict[Key, set[Key]] = defaultdict(set)
         self._last_run: dict[Key, float] = {}
-        self._fates: dict[str, Fate] = {}
+        self._fates = Fates(store=store, queue=queue, clock=clock)
         self._doubts: dict[Key, Doubt] = {}
         store.changed, store.seen = self.changed, self.seen
 
@@ -137,8 +126,7 @@ class Controller:
         self._last_run[key] = now.mono
         decision = decide(world, key, now)
         if key.kind is Kind.NODE:
-            self._spread_fate(key)
-            self._note_unease(key)
+            self._fates.look(key.id)
         urgent = urgent or decision.urgent
         for other in decision.awaits:
             self._awaited_by[other].add(key)
@@ -152,34 +140,6 @@ class Controller:
                 self._queue.add_at(key, soonest, urgent=urgent)
             return
         await self._carry_out(key, decision, urgent)
-
-    def _spread_fate(self, key: Key) -> None:
-        """Servers are revoked while their node is being fenced, not after; and what is said of them
-        does not outlive what is known of it."""
-        world, now = self._store.world(), self._clock.now()
-        node = world.nodes.get(key.id)
-        fate = Fate()
-        if node is not None and world.me.leader:
-            doom, silence = grounds.doom(world, node, now), hearsay.of(world, node, now)
-            fate = Fate(doom, silence, grounds.over(world, node, now))
-        before = self._fates.get(key.id, Fate())
-        if fate != before:
-            self._fates[key.id] = fate
-            urgent = fate.doom is not None and fate.doom != before.doom
-            urgent = urgent or (fate.over and not before.over)
-            for server in world.here(key.id):
-                self._queue.add(Key(Kind.SERVER, server.uid), urgent=urgent)
-
-    def _note_unease(self, key: Key) -> None:
-        world = self._store.world()
-        node = world.nodes.get(key.id)
-        healthy, unheard = liveness.State.HEALTHY, self._fates.get(key.id, Fate()).silence
-        if node is None or (
-            liveness.verdict(world, node, self._clock.now()).state is healthy and unheard is None
-        ):
-            self._store.uneasy.discard(key.id)
-        else:
-            self._store.uneasy.add(key.id)
 
     async def _carry_out(self, key: Key, decision: Decision, urgent: bool) -> None:
         step = decision.step
