@@ -182,10 +182,15 @@ class Day:
             self._fleet.lab(*words, timeout=120)
 
     def _virsh(self, order: str, name: str) -> None:
-        domain = self._fleet.domains().get(name)
-        if domain is not None:
-            words = ("timeout", "10", "virsh", order, domain["domain"])
-            self._fleet.lab.run("host", "exec", domain["host"], "--", *words)
+        """On the host that its status names: a host that is cut off may have an old one, paused."""
+        found = self._fleet.get(name)
+        for qemu in self._fleet.qemus():
+            if (qemu["uid"], qemu["host"]) == (
+                found["metadata"]["uid"],
+                found["status"].get("node"),
+            ):
+                words = ("timeout", "10", "virsh", order, qemu["domain"])
+                self._fleet.lab.run("host", "exec", qemu["host"], "--", *words)
 
     def _evening(self) -> None:
         fleet, names = self._fleet, self._chance.servers
