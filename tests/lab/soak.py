@@ -183,12 +183,10 @@ class Day:
 
     def _virsh(self, order: str, name: str) -> None:
         """On the host that its status names: a host that is cut off may have an old one, paused."""
-        found = self._fleet.get(name)
+        server = self._fleet.get(name)
+        placed = server["metadata"]["uid"], server["status"].get("node")
         for qemu in self._fleet.qemus():
-            if (qemu["uid"], qemu["host"]) == (
-                found["metadata"]["uid"],
-                found["status"].get("node"),
-            ):
+            if (qemu["uid"], qemu["host"]) == placed:
                 words = ("timeout", "10", "virsh", order, qemu["domain"])
                 self._fleet.lab.run("host", "exec", qemu["host"], "--", *words)
 
