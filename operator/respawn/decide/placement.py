@@ -36,7 +36,8 @@ class Choice:
 
     def why_not(self, node: str) -> str:
         """Why that one was refused."""
-        return dict(self.refusals).get(node, "there is no such host")
+        why = dict(self.refusals).get(node)
+        return f"there is no {node}" if why is None else f"{node} {why}"
 
     @property
     def message(self) -> str:

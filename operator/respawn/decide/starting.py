@@ -111,7 +111,7 @@ def _no_room(case: Case, target: placement.Choice) -> Decision:
         never = "no host could take it even if empty and well"
         message = f"{never}: {target.message}; change it, or add a host"
     if alone is not None:
-        message = f"recovery.mode is None: waits until {alone} is back ({target.why_not(alone)})"
+        message = f"recovery.mode is None: waits for its own host: {target.why_not(alone)}"
     step = set_free(case, "there is no host for it now")
     s = situations.waiting(case, reason, message)
     awaits = tuple(Key(Kind.NODE, name) for name in sorted(case.world.nodes))

@@ -239,7 +239,7 @@ def test_recovery_none_waits_for_its_own_host() -> None:
     found = decision(it, hosts=nodes(fence=fenced()))
     ready = find(found.outlook.conditions, Type.READY)
     assert ready is not None and ready.reason == Reason.WAITING_FOR_OWN_HOST
-    assert "until host-1 is back" in ready.message and "host-2" not in ready.message
+    assert "waits for its own host: host-1" in ready.message and "host-2" not in ready.message
     back = decision(it)
     assert isinstance(back.step, actions.Place) and back.step.node == "host-1"
 
