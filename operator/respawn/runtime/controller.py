@@ -183,7 +183,7 @@ class Controller:
             self._queue.succeeded(key)
             self._queue.add(key, urgent=urgent)
             if urgent and isinstance(step, Place):
-                self._queue.widen()
+                self._queue.through(key)
         finally:
             # A placement whose reply was lost may be written: its room stays taken till it is read.
             if key not in self._doubts:

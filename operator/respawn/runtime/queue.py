@@ -20,16 +20,22 @@ K = TypeVar("K", bound=Hashable)
 SLICE = 0.005
 """Seconds for which all workers together hold the loop before everything else has its turn."""
 
-CROWD = 3
+CROWD = 1
 """Keys at work at a time in the failover lane, beside those that go ahead, when a crowd begins.
 With more they wait for each other, for the processor, the API server and Ceph's monitor, and the
-first comes later: of twenty on two cores it was started after 0.43 s with 2, 0.48 s with 3, 0.58 s
-with 4 and 0.65 s with 6. With so few the last would come late: each that is through makes room for
-one more."""
+first comes later: of twenty on two cores its QEMU was started after 0.7 s with 1, and after 1.4 s
+with 3. With so few the last would come late: each that is through makes room for more, and the last
+was started after 3.4 s instead of 3.2 s."""
+WIDER = 2
+"""More of them at a time for each that is through."""
 WIDEST = 16
 """Of them at the most."""
 SLOW = 0.25
 """Seconds after which one at work no longer counts: it waits for something that others may not."""
+
+STARTING = 0.2
+"""Seconds for which one that is through still counts: so long its host is busy with its start,
+which the placement of the others would delay."""
 
 RACES = 15
 """Failures in a row of a failover's key that may be races: some ten seconds of them."""
@@ -66,6 +72,7 @@ class KeyedQueue(Generic[K]):
         self._dirty: dict[K, bool] = {}
         self._busy: set[K] = set()
         self._crowd: dict[K, asyncio.TimerHandle] = {}
+        self._starting: dict[K, asyncio.TimerHandle] = {}
         self._width = CROWD
         self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[K, int] = {}
@@ -152,19 +159,38 @@ class KeyedQueue(Generic[K]):
     def step_aside(self, key: K) -> None:
         """It counts in no crowd (any more): it is done, or waits for others more than it works."""
         timer = self._crowd.pop(key, None)
-        if timer is None:
+        if timer is not None:
+            timer.cancel()
+            self._make_room()
+
+    def through(self, key: K) -> None:
+        """It is placed, and its host starts it now. While the crowd lasts, more may be at work at a
+        time from now on; it counts as one of them for a moment.
+        """
+        if not (self._crowd or self._lanes[True]):
             return
-        timer.cancel()
+        if key in self._starting:
+            self._starting[key].cancel()
+        loop = asyncio.get_running_loop()
+        self._starting[key] = loop.call_later(STARTING, self._started, key)
+        self._width = min(self._width + WIDER, WIDEST)
+
+    def _started(self, key: K) -> None:
+        del self._starting[key]
+        self._make_room()
+
+    def _make_room(self) -> None:
         if self._lanes[True]:
-            for _ in range(self._width - len(self._crowd)):
+            for _ in range(self._width - self._at_work()):
                 self._wake(True)
-        elif not self._crowd:
+        elif not self._at_work():
             self._width = CROWD
 
-    def widen(self) -> None:
-        """One of the crowd is through: while it lasts, one more may be at work at a time."""
-        if self._crowd or self._lanes[True]:
-            self._width = min(self._width + 1, WIDEST)
+    def _at_work(self) -> int:
+        return len(self._crowd.keys() | self._starting.keys())
+
+    def _is_crowded(self, key: K) -> bool:
+        return key not in self._starting and self._at_work() >= self._width
 
     def done(self, key: K) -> None:
         """It is no longer at work; if it was added meanwhile, it runs again."""
@@ -183,7 +209,7 @@ class KeyedQueue(Generic[K]):
         """Cancel every timer."""
         for key in list(self._timers):
             self.forget(key)
-        for timer in self._crowd.values():
+        for timer in (*self._crowd.values(), *self._starting.values()):
             timer.cancel()
 
     async def _breathe(self) -> None:
@@ -208,7 +234,7 @@ class KeyedQueue(Generic[K]):
             turn, _, key = waiting[0]
             if self._dirty.get(key) is not lane or key in self._busy:
                 heapq.heappop(waiting)  # it moved to the other lane, or is there twice
-            elif lane and turn and len(self._crowd) >= self._width:
+            elif lane and turn and self._is_crowded(key):
                 return None
             else:
                 heapq.heappop(waiting)

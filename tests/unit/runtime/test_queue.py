@@ -6,7 +6,7 @@ from random import Random
 
 from tests.simulation.loop import run
 
-from respawn.runtime.queue import CROWD, RACES, SLICE, SLOW, KeyedQueue
+from respawn.runtime.queue import CROWD, RACES, SLICE, SLOW, STARTING, WIDER, KeyedQueue
 
 
 def queue() -> KeyedQueue[str]:
@@ -311,21 +311,22 @@ async def test_one_that_steps_aside_makes_room_at_once() -> None:
 
 
 @virtual
-async def test_each_that_is_through_makes_room_for_one_more_until_the_crowd_is_gone() -> None:
-    q = crowded(CROWD + 3)
+async def test_each_that_is_through_makes_room_for_more_until_the_crowd_is_gone() -> None:
+    q, loop = crowded(CROWD + WIDER + 1), asyncio.get_running_loop()
     for _ in range(CROWD):
         await q.get(urgent=True)
-    q.widen()
+    q.through("s0")
     q.done("s0")
-    assert {await q.get(urgent=True), await q.get(urgent=True)} == {
-        (f"s{CROWD}", True),
-        (f"s{CROWD + 1}", True),
-    }
-    assert await none_left(q)
-    for number in range(1, CROWD + 2):
+    next_ones = [(await q.get(urgent=True))[0] for _ in range(WIDER)]
+    assert next_ones == [f"s{CROWD + n}" for n in range(WIDER)]
+    assert await none_left(q), "its host is busy with its start"
+    q.add("s0", urgent=True)
+    assert await q.get(urgent=True) == ("s0", True), "it counts, whatever it does itself"
+    q.done("s0")
+    assert await q.get(urgent=True) == (f"s{CROWD + WIDER}", True)
+    assert STARTING <= loop.time() < SLOW
+    for number in range(1, CROWD + WIDER + 1):
         q.done(f"s{number}")
-    assert await q.get() == (f"s{CROWD + 2}", True)
-    q.done(f"s{CROWD + 2}")
     for number in range(CROWD + 1):
         q.add(f"t{number}", urgent=True)
     for _ in range(CROWD):
@@ -336,7 +337,7 @@ async def test_each_that_is_through_makes_room_for_one_more_until_the_crowd_is_g
 @virtual
 async def test_what_is_through_without_a_crowd_does_not_widen_the_next() -> None:
     q = crowded(0)
-    q.widen()
+    q.through("s0")
     for number in range(CROWD + 1):
         q.add(f"s{number}", urgent=True)
     for _ in range(CROWD):
