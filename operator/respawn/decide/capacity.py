@@ -21,8 +21,8 @@ class Use:
 
     @property
     def memory_free(self) -> int:
-        """Bytes left for guests and their overhead."""
-        return self.memory_total - self.memory
+        """Bytes left for guests and their overhead; none when more is promised than there is."""
+        return max(0, self.memory_total - self.memory)
 
 
 def most(node: Node) -> int:
@@ -51,9 +51,13 @@ def use(world: World, node: Node, without: str = "") -> Use:
 
 
 def _held(server: Server, node: Node) -> int:
-    """Bytes that are kept for it there: what its QEMU was started with, or its next start's."""
+    """Bytes that are kept for it there: what its QEMU was started with, or its next start's, if
+    the host could ever give that.
+    """
     hardware = server.status.hardware
     started = hardware.memory if hardware is not None and server.here == node.name else 0
+    if started and need(server, node) > most(node):
+        return started + node.host.capacity.overhead
     return max(server.spec.memory, started) + node.host.capacity.overhead
 
 

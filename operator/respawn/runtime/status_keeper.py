@@ -132,7 +132,7 @@ def columns(world: World, node: Node) -> Columns:
         cores_used=use.cores,
         cores_free=max(0, node.host.capacity.cores - use.cores),
         memory_used=max(0, use.memory),
-        memory_free=max(0, use.memory_free),
+        memory_free=use.memory_free,
     )
 
 

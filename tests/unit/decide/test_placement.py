@@ -110,6 +110,23 @@ def test_memory_counts_as_started_until_the_next_start_takes_less() -> None:
     assert capacity.use(w, w.nodes["host-1"]).memory == GIB, "room is kept for its next start"
 
 
+def test_what_a_host_could_never_give_is_not_kept_from_others() -> None:
+    """Somebody asks for a terabyte, at the next start of a server that runs with a gibibyte."""
+    started = Hardware("pc-q35-7.2", "qemu64", memory=GIB)
+    asks = {"memory": 1024 * GIB}
+    there = server("web-2", placement=placed(), spec=asks, status={"hardware": started})
+    w = world(there)
+    assert capacity.use(w, w.nodes["host-1"]).memory == GIB
+    assert choose(server(), there, nodes=(node(),)).node == "host-1"
+
+
+def test_no_host_has_less_than_nothing_left() -> None:
+    full = server("web-2", placement=placed(), spec={"memory": 12 * GIB})
+    other = server("web-3", placement=placed(), spec={"memory": 12 * GIB})
+    refused = choose(server(), full, other, nodes=(node(),))
+    assert "has 0Mi of memory free" in refused.message
+
+
 def test_its_own_old_place_does_not_count_against_it() -> None:
     big = server(placement=placed(), spec={"memory": 15 * GIB})
     assert choose(big, nodes=(node(),)).node == "host-1"

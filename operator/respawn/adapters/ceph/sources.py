@@ -74,7 +74,7 @@ class HTTPSource:
                 raise Refused(Reason.SOURCE_UNREADABLE, f"{self.url}: {error}") from error
             raise Unavailable(f"{self.url}: {error}") from error
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise Unavailable(f"{self.url}: {error}") from error
+            raise Unavailable(f"{self.url}: {getattr(error, 'reason', error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
