@@ -70,7 +70,10 @@ def order(
     if reply is None and not _ended(address, guest, what, SILENCE_S):
         raise GuestError(f"the guest at {address} did not acknowledge {what}")
     if not _ended(address, guest, what, effect_timeout):
-        raise GuestError(f"the guest at {address} acknowledged {what} but it had no effect")
+        missing = "no new boot answers" if what == "reboot" else "its boot still answers"
+        raise GuestError(
+            f"the guest at {address} acknowledged {what}, but {missing} after {effect_timeout:g} s"
+        )
     return guest
 
 

@@ -1,6 +1,6 @@
 """Are a server's disks there, and if not, what is missing?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from respawn.model.conditions import Reason
 from respawn.model.server import Disk, DiskStatus, Server
@@ -18,6 +18,13 @@ class DiskState:
     message: str = ""
     stalled: bool = False
     """Whether only the user can change it."""
+    usable: bool = False
+    """Whether all disks are there, and one merely cannot be made larger as wished."""
+
+    @property
+    def startable(self) -> bool:
+        """Whether a server can be started with them."""
+        return self.ready or self.usable
 
 
 def judge(world: World, server: Server) -> DiskState:
@@ -28,10 +35,12 @@ def judge(world: World, server: Server) -> DiskState:
     known = {d.name: d for d in server.status.disks}
     for disk in lacking:
         blocked = _not_as_made(disk, known.get(disk.name)) or _blocked(
-            world, disk, made=disk.name in known and known[disk.name].exists
+            world, disk, made=_exists(known.get(disk.name))
         )
         if blocked is not None:
-            return blocked
+            merely_small = blocked.reason is Reason.DISK_LARGER_THAN_POOL
+            usable = merely_small and all(_as_made(d, known.get(d.name)) for d in lacking)
+            return replace(blocked, usable=usable)
     return DiskState(missing=True)
 
 
@@ -40,6 +49,14 @@ def _there(server: Server, disk: Disk) -> bool:
         (d.name, d.pool) == (disk.name, disk.pool) and _same_source(disk, d) and d.size >= disk.size
         for d in server.status.disks
     )
+
+
+def _exists(known: DiskStatus | None) -> bool:
+    return known is not None and known.exists
+
+
+def _as_made(disk: Disk, known: DiskStatus | None) -> bool:
+    return _exists(known) and _not_as_made(disk, known) is None
 
 
 def _same_source(disk: Disk, known: DiskStatus) -> bool:

@@ -130,7 +130,7 @@ def _revoked(case: Case) -> Decision:
     s = situations.revoked(case, server.placement.node or "")
     if not _provable(case):
         return _await_proof(case, _disputed(case, s))
-    if case.wish is Wish.RUN and case.disks.ready:
+    if case.wish is Wish.RUN and case.disks.startable:
         return starting.place(case, s)
     free = set_free(case, "its end is proven")
     return case.do(

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from respawn.decide import liveness
 from respawn.model.base import Now
-from respawn.model.conditions import Reason, Type, find
+from respawn.model.conditions import Reason, Type, find, is_true
 from respawn.model.node import Node, ServerReport
 from respawn.model.server import Recovery, RecoveryMode, RunPolicy, Server, Setback
 from respawn.model.sight import Sight
@@ -122,7 +122,7 @@ def closed(record: Recovery | None, report: ServerReport, now: Now) -> Recovery 
 def waits_for(world: World, server: Server, now: Now) -> Server | None:
     """A server of higher priority whose wave has not ended; it goes first.
 
-    A wave ends for a member that is started, has failed once, waits for capacity, or is 30 s old.
+    A wave ends for a member that is started, has failed once, cannot be started, or is 30 s old.
     """
     mine = server.status.recovery
     if mine is None or not mine.open or mine.reason not in HOST_REASONS:
@@ -142,7 +142,7 @@ def _goes_first(other: Server, server: Server, now: Now) -> bool:
         or other.spec.run_policy is RunPolicy.HALTED
         or other.spec.recovery is RecoveryMode.NONE
         or _failed_once(other)
-        or _waits_for_capacity(other)
+        or _cannot_start(other)
     )
     # By another operator's clock, maybe, and that one may be ahead.
     return not gives_way and abs(now.wall - (record.decided or now.wall)) <= WAVE_LIMIT
@@ -153,6 +153,8 @@ def _failed_once(server: Server) -> bool:
     return last is not None and last.reason not in HOST_REASONS
 
 
-def _waits_for_capacity(server: Server) -> bool:
+def _cannot_start(server: Server) -> bool:
+    """It waits for capacity, or for its owner to change something."""
     placed = find(server.status.conditions, Type.PLACED)
-    return placed is not None and placed.status == "False" and placed.reason == Reason.NO_HOST_FITS
+    full = placed and placed.status == "False" and placed.reason == Reason.NO_HOST_FITS
+    return bool(full) or is_true(server.status.conditions, Type.STALLED)

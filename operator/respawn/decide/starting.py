@@ -24,7 +24,9 @@ def free(case: Case) -> Decision:
     if not server.protected_by_us and not server.deleting:
         reason = "before anything of it exists"
         return case.do(Protect(case.uid, case.epoch, reason), situations.working(case, "Preparing"))
-    if not case.disks.ready:
+    # A wish that cannot be granted, for a larger disk, keeps nobody's server down.
+    at_work = case.wish is Wish.RUN and case.disks.usable
+    if not case.disks.ready and not at_work:
         return _prepare_disks(case)
     if case.wish is Wish.STOP:
         return case.do(None, situations.at_rest(case))

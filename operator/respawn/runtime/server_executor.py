@@ -259,4 +259,7 @@ def _proven(record: Recovery, evidence: Evidence) -> Recovery:
         return record
     by_fence = proof.kind is ProofKind.FENCED
     fenced = node.fence.fenced if by_fence and node is not None else record.fenced
+    if fenced is not None and record.decided is not None:
+        # For one that was revoked when its host was fenced already, it is proven from then on.
+        fenced = max(fenced, record.decided)
     return replace(record, proof=str(proof.kind), fenced=fenced)

@@ -25,6 +25,7 @@ from respawn.runtime.store import Store
 
 log = logging.getLogger(__name__)
 
+MIB = 1 << 20
 PERIOD = 2.0
 AT_ONCE = 20
 """Nodes whose columns are written in one round: a restart rewrites none of a thousand at once."""
@@ -131,8 +132,8 @@ def columns(world: World, node: Node) -> Columns:
         servers=use.servers,
         cores_used=use.cores,
         cores_free=max(0, node.host.capacity.cores - use.cores),
-        memory_used=max(0, use.memory),
-        memory_free=use.memory_free,
+        memory_used=-(-max(0, use.memory) // MIB) * MIB,
+        memory_free=use.memory_free // MIB * MIB,
     )
 
 

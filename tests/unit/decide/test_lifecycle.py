@@ -473,6 +473,22 @@ def test_a_disk_that_came_back_with_another_source_waits_for_its_owner(
     assert isinstance(decision(replace(it, status=unknown)).step, actions.Place)
 
 
+def test_a_disk_that_cannot_be_made_larger_keeps_no_server_down() -> None:
+    """Somebody asked for more than the pool holds, which cannot be taken back; its host is lost."""
+    large = {"disks": (Disk("root", "ceph", 9 * GIB, "golden"),)}
+    pools = {"ceph": Pool("ceph", pool="vms", total=2 * GIB, ready=True)}
+    found = decision(server(spec=large), pools=pools)
+    assert isinstance(found.step, actions.Place)
+    disks = find(found.outlook.conditions, Type.DISKS_READY)
+    assert disks is not None and disks.reason == Reason.DISK_LARGER_THAN_POOL
+    new = Disk("data", "ceph", GIB)
+    lacks = server(spec={"disks": (*large["disks"], new)})
+    assert not isinstance(decision(lacks, pools=pools).step, actions.Place | actions.EnsureDisks)
+    halted = server(spec={**large, "run_policy": RunPolicy.HALTED})
+    told = find(decision(halted, pools=pools).outlook.conditions, Type.READY)
+    assert told is not None and told.reason == Reason.DISK_LARGER_THAN_POOL
+
+
 def test_a_disk_that_was_only_announced_still_needs_its_image() -> None:
     announced = (DiskStatus("root", "ceph", "vs-uid-web-1-root", 0),)
     found = decision(server(status={"disks": announced}), images={})

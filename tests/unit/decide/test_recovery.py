@@ -30,6 +30,7 @@ def test_higher_priority_goes_first() -> None:
 
 
 NO_ROOM = Condition(Type.PLACED, "False", Reason.NO_HOST_FITS)
+STALLED = Condition(Type.STALLED, "True", Reason.DISK_FROM_OTHER_SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -38,12 +39,22 @@ NO_ROOM = Condition(Type.PLACED, "False", Reason.NO_HOST_FITS)
         lost("high", 200, status={"recovery": Recovery(Reason.HOST_LOST, "host-1", started=WALL)}),
         lost("high", 200, status={"setback": Setback(2, "host-2", Reason.QEMU_DIED, WALL)}),
         lost("high", 200, status={"conditions": (NO_ROOM,)}),
+        lost("high", 200, status={"conditions": (STALLED,)}),
         lost("high", 200, deleting=True),
         lost("high", 200, spec={"run_policy": RunPolicy.HALTED}),
         lost("high", 200, spec={"recovery": RecoveryMode.NONE}),
         lost("high", 200, status={"recovery": Recovery(Reason.QEMU_DIED, "host-1")}),
     ],
-    ids=["started", "failed once", "no room", "deleted", "halted", "no recovery", "not lost"],
+    ids=[
+        "started",
+        "failed once",
+        "no room",
+        "stalled",
+        "deleted",
+        "halted",
+        "no recovery",
+        "not lost",
+    ],
 )
 def test_a_wave_ends(high) -> None:
     assert first(lost("low", 100), high) is None

@@ -547,19 +547,23 @@ def test_a_release_of_the_brake_ends_by_itself() -> None:
     run(kept, scenario)
 
 
+MIB = 1 << 20
+
+
 def test_columns_are_written_when_they_differ() -> None:
     kept = Keeping()
 
     async def scenario(world: World) -> None:
-        host = HostStatus(capacity=Capacity(cores=4, memory=10, overhead=1))
+        size = 10 * MIB + 5  # what is used is told rounded up, what is left rounded down
+        host = HostStatus(capacity=Capacity(cores=4, memory=size, overhead=7))
         world.store.put_node(Node("host-1", host=host, resource_version="1"))
         placed = Placement(Phase.PLACED, 1, "host-1", "m", "b")
-        server = Server("u", "n", "x", ServerSpec(memory=2), ServerStatus(placement=placed))
+        server = Server("u", "n", "x", ServerSpec(memory=2 * MIB), ServerStatus(placement=placed))
         await until(lambda: world.api.written)
-        assert kept.aside.columns == {"host-1": Columns(0, 0, 4, 0, 10)}
+        assert kept.aside.columns == {"host-1": Columns(0, 0, 4, 0, 10 * MIB)}
         world.store.put_server(replace(server, resource_version="1"))
         await until(lambda: len(world.api.written) == 2)
-        assert kept.aside.columns == {"host-1": Columns(1, 1, 3, 3, 7)}
+        assert kept.aside.columns == {"host-1": Columns(1, 1, 3, 3 * MIB, 7 * MIB)}
         await rounds()
         assert len(world.api.written) == 2
 

@@ -2,21 +2,23 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.decide.builders import ME, node, now, server, world
+from tests.unit.decide.builders import ME, WALL, fenced, node, now, server, world
 from tests.unit.runtime.test_settling import Outside, settler
 
 from respawn.model.actions import Outlook, Place
 from respawn.model.conditions import Reason
-from respawn.model.placement import Phase, Placement
-from respawn.model.server import Hardware, Server, ServerStatus
+from respawn.model.node import FencePhase
+from respawn.model.placement import Phase, Placement, Proof, ProofKind
+from respawn.model.server import Hardware, Recovery, Server, ServerStatus
 from respawn.model.storage import EpochMark, ImageClients
 from respawn.ports.errors import Refused, Unavailable
-from respawn.runtime.server_executor import ServerExecutor, _usable
-from respawn.runtime.settling import Outdated
+from respawn.runtime.server_executor import ServerExecutor, _proven, _usable
+from respawn.runtime.settling import Evidence, Outdated
 from respawn.runtime.store import Store
 
 
@@ -138,3 +140,15 @@ def test_an_image_newer_than_what_the_api_has_is_one() -> None:
         place(outside)
     assert refused.value.reason == Reason.EPOCH_BEHIND_IMAGE
     assert outside.mark == EpochMark(4, 30) and not outside.written
+
+
+@pytest.mark.parametrize(("after", "told"), [(1.0, 1.0), (-0.5, 0.0)])
+def test_what_is_decided_when_its_host_is_fenced_already_is_proven_from_then_on(
+    after: float, told: float
+) -> None:
+    """Of a crowd the last are revoked after the fence was read back: their timeline is in order."""
+    read_back = WALL + timedelta(seconds=after)
+    host = node(fence=replace(fenced(FencePhase.FENCED), fenced=read_back))
+    record = Recovery(Reason.HOST_LOST, "host-1", decided=WALL)
+    found = _proven(record, Evidence(Proof(ProofKind.FENCED), host, frozenset()))
+    assert (found.proof, found.fenced) == ("Fenced", WALL + timedelta(seconds=told))
