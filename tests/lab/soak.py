@@ -29,15 +29,15 @@ OPEN = 3
 SERVERS = 6
 BY_PEOPLE = ("policy", "delete", "apply", "virsh")
 """Orders that are not the lab's; what is left to do of them is done in the evening."""
-Orders = tuple[tuple[str, ...], ...]
+Order = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What breaks something, and what mends it; nothing does if it mends itself."""
 
-    breaks: Orders
-    mends: Orders = ()
+    breaks: Order
+    mends: Order = ()
     what: str = ""
     """What it happens to: to one thing one fault at a time."""
 
@@ -67,16 +67,16 @@ class Chance:
         host = self._one(self.hosts)
         order = self._one(["power-off", "power-off", "power-cycle", "freeze", "shutdown"])
         mend = {"power-cycle": None, "freeze": "thaw"}.get(order, "power-on")
-        return Fault((("host", order, host),), (("host", mend, host),) if mend else (), host)
+        return Fault(("host", order, host), ("host", mend, host) if mend else (), host)
 
     def _cut(self) -> Fault:
         host = self._one(self.hosts)
         planes = self._one(["management", "storage", "management storage", "tenant", "all"]).split()
-        return Fault((("host", "cut", host, *planes),), (("host", "heal", host, *planes),), host)
+        return Fault(("host", "cut", host, *planes), ("host", "heal", host, *planes), host)
 
     def _switch(self) -> Fault:
         plane = self._one(["management", "storage"])
-        return Fault((("switch", "cut", plane),), (("switch", "heal", plane),), "switch")
+        return Fault(("switch", "cut", plane), ("switch", "heal", plane), "switch")
 
     def _service(self) -> Fault:
         return self._process(self._one(["agent", "heart", "libvirtd"]), self._one(self.hosts))
@@ -87,34 +87,34 @@ class Chance:
     def _process(self, kind: str, which: str) -> Fault:
         order = self._one(["kill", "kill", "stop", "freeze"])
         mend = {"stop": "start", "freeze": "thaw"}.get(order)
-        return Fault(((kind, order, which),), ((kind, mend, which),) if mend else (), which)
+        return Fault((kind, order, which), (kind, mend, which) if mend else (), which)
 
     def _api(self) -> Fault:
         order, mend = self._one(["stop start", "freeze thaw"]).split()
-        return Fault((("api", order),), (("api", mend),), "api")
+        return Fault(("api", order), ("api", mend), "api")
 
     def _ceph(self) -> Fault:
         part = self._one(["mon.a", "osd.0", "osd.1", "osd.2", "all"])
         order, mend = self._one(["stop start", "freeze thaw"]).split()
-        return Fault((("ceph", order, part),), (("ceph", mend, part),), "ceph")
+        return Fault(("ceph", order, part), ("ceph", mend, part), "ceph")
 
     def _guest(self) -> Fault:
         name = self._one(self.servers)
         order = self._one(["kill", "kill", "panic", "poweroff", "reboot"])
-        return Fault((("guest", order, f"{NAMESPACE}/{name}"),), (), name)
+        return Fault(("guest", order, f"{NAMESPACE}/{name}"), (), name)
 
     def _by_hand(self) -> Fault:
         """Somebody on the host, past Respawn."""
         name = self._one(self.servers)
         if self._one(["destroy", "suspend"]) == "destroy":
-            return Fault((("virsh", "destroy", name),), (), name)
-        return Fault((("virsh", "suspend", name),), (("virsh", "resume", name),), name)
+            return Fault(("virsh", "destroy", name), (), name)
+        return Fault(("virsh", "suspend", name), ("virsh", "resume", name), name)
 
     def _user(self) -> Fault:
         name = self._one(self.servers)
         if self._one(["halt", "delete"]) == "halt":
-            return Fault((("policy", "Halted", name),), (("policy", "Always", name),), name)
-        return Fault((("delete", name),), (("apply", name),), name)
+            return Fault(("policy", "Halted", name), ("policy", "Always", name), name)
+        return Fault(("delete", name), ("apply", name), name)
 
 
 class Day:
@@ -154,21 +154,19 @@ class Day:
             self._order(fault.mends, must=True)
         self._open = [(at, f) for at, f in self._open if at > when]
 
-    def _order(self, orders: Orders, *, must: bool) -> None:
+    def _order(self, words: Order, *, must: bool) -> None:
         """What must be possible at any time is to mend what the lab has broken."""
-        for words in orders:
-            started, failed = time.monotonic(), ""
-            try:
-                self._carry_out(words)
-            except (LabFailed, LabError) as error:
-                failed = f"  FAILED: {' '.join(str(error).split())[:160]}"
-                if must and words[0] not in BY_PEOPLE:
-                    raise
-            finally:
-                took = time.monotonic() - started
-                self._say(f"{' '.join(words)}  ({took:.1f} s){failed}")
+        started, failed = time.monotonic(), ""
+        try:
+            self._carry_out(words)
+        except (LabFailed, LabError) as error:
+            failed = f"  FAILED: {' '.join(str(error).split())[:160]}"
+            if must and words[0] not in BY_PEOPLE:
+                raise
+        finally:
+            self._say(f"{' '.join(words)}  ({time.monotonic() - started:.1f} s){failed}")
 
-    def _carry_out(self, words: tuple[str, ...]) -> None:
+    def _carry_out(self, words: Order) -> None:
         order, *rest = words
         if order == "policy":
             self._fleet.patch(rest[1], runPolicy=rest[0])
@@ -212,9 +210,10 @@ class Day:
 
     def _answers(self) -> bool:
         try:
-            return bool(self._fleet.servers()) or True
+            self._fleet.servers()
         except LabFailed:
             return False
+        return True
 
     def _gone(self, name: str) -> None:
         eventually(f"{name} is gone", lambda: name not in self._fleet.servers(), timeout=EVENING)

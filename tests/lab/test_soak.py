@@ -21,7 +21,7 @@ def test_days_of_faults_end_well() -> None:
     with running("soak", "--hosts", "4", "--operators", "2", "--profile", "fast") as lab:
         try:
             days = soak.days(lab, chosen, float(minutes), say)
-        except BaseException:
+        except Exception:
             for fact in facts(lab):
                 print(fact, flush=True)
             raise

@@ -25,8 +25,8 @@ def free(case: Case) -> Decision:
         reason = "before anything of it exists"
         return case.do(Protect(case.uid, case.epoch, reason), situations.working(case, "Preparing"))
     # A wish that cannot be granted, for a larger disk, keeps nobody's server down.
-    at_work = case.wish is Wish.RUN and case.disks.usable
-    if not case.disks.ready and not at_work:
+    enough = case.disks.startable if case.wish is Wish.RUN else case.disks.ready
+    if not enough:
         return _prepare_disks(case)
     if case.wish is Wish.STOP:
         return case.do(None, situations.at_rest(case))
