@@ -24,10 +24,10 @@ def obstacle(world: World, node: Node) -> tuple[Reason, str] | None:
         return Reason.NO_ADDRESSES, "declare spec.addresses.storage, or let its agent register"
     # safety: a fence never includes an address of a mon, OSD, operator or another host.
     owners = dict.fromkeys(world.protected or (), "Ceph or an operator") | {
-        a: other.name
+        address: other.name
         for other in world.nodes.values()
         if other.name != node.name
-        for a in (*other.storage_addresses, *other.spec.management, *other.spec.migration)
+        for address in _of_another(node, other)
     }
     shared = sorted(addresses & owners.keys())
     if shared:
@@ -38,6 +38,18 @@ def obstacle(world: World, node: Node) -> tuple[Reason, str] | None:
         message = f"a late removal may still arrive in every form ({told}); ends when they restart"
         return Reason.ALL_FORMS_TAINTED, message
     return None
+
+
+def _of_another(node: Node, other: Node) -> Collection[str]:
+    """Addresses that a fence of `node` must not hit because they are `other`'s.
+
+    What an agent found on its own host is that host's. What somebody wrote into another Node is
+    not believed against it: a slip there would keep this one, when it dies, from being fenced.
+    """
+    mine = node.registration.addresses if node.registration else ()
+    theirs = other.registration.addresses if other.registration else ()
+    written = (*other.spec.storage, *other.spec.management, *other.spec.migration)
+    return {*theirs, *(a for a in written if a not in mine)}
 
 
 def held(world: World, node: Node, now: Now) -> Reason | None:

@@ -6,7 +6,7 @@ back, cut off, without an agent, or without its storage.
 
 from dataclasses import dataclass
 
-from respawn.decide import liveness
+from respawn.decide import grounds, liveness
 from respawn.decide.liveness import State
 from respawn.model.base import Now
 from respawn.model.conditions import Reason, Status, Type, find
@@ -36,24 +36,31 @@ def of(world: World, node: Node, now: Now) -> Silence | None:
     if v.state in (State.API_LOST, State.HEALTHY, State.UNKNOWN):
         return _without_agent(world, node)
     if v.state in (State.STORAGE_DOUBT, State.STORAGE_LOST):
-        return _without_storage(node) or _without_agent(world, node)
+        return _without_storage(world, node, v.state) or _without_agent(world, node)
     if v.failed_at is None:
         return None
-    if now.mono < v.failed_at + TELL_AFTER:
+    fence_begins = v.condemned and grounds.held(world, node, now) is None
+    if now.mono < v.failed_at + TELL_AFTER or fence_begins:
         # A suspicion takes nothing back that was told before it.
-        return _without_agent(world, node) or _without_storage(node)
+        return _without_agent(world, node) or _without_storage(world, node, v.state)
     if v.condemned:
         message = f"{node.name} looks dead and is not fenced: its Node says why"
         return Silence("False", Reason.DEAD, message)
     message = f"{node.name} has lost contact with the API and with Ceph; it may or may not be dead"
+    at = liveness.judged_at(world, node, v.state)
+    if at is not None:
+        message += f"; judged at {at:%H:%M:%S}Z, and its servers start elsewhere if it is"
     return Silence("Unknown", Reason.UNREACHABLE, message)
 
 
-def _without_storage(node: Node) -> Silence | None:
+def _without_storage(world: World, node: Node, state: State) -> Silence | None:
     """Their QEMUs run, and libvirt says so; but whatever a guest writes waits."""
     if not node.host.storage_failing:
         return None  # only its heart is silent
     message = f"{node.name} does not reach its storage: what its servers write waits until it does"
+    at = liveness.judged_at(world, node, state)
+    if at is not None:
+        message += f"; at {at:%H:%M:%S}Z it is fenced, and they start elsewhere"
     return Silence("False", Reason.UNREACHABLE, message, "NoStorage")
 
 

@@ -5,7 +5,7 @@ read is unknown, and unknown never condemns anybody.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from respawn.model.base import Now
@@ -277,6 +277,20 @@ def last_seen(sight: Sight, *, storage: bool) -> datetime | None:
         return sight.heart.changed_wall
     seen = last_change(sight)
     return seen[1] if seen else None
+
+
+def judged_at(world: World, node: Node, state: State) -> datetime | None:
+    """Wall time at which a host in that state is judged once more, and maybe fenced; None: its
+    state has no such end.
+    """
+    sight, timings = world.sights.get(node.name, Sight()), timings_for(world, node)
+    if state is State.UNRESPONSIVE:
+        seen = last_change(sight)
+        return seen and seen[1] + timedelta(seconds=timings.unresponsive_after)
+    if state is State.STORAGE_DOUBT and node.host.storage_failing:
+        seen_well = sight.heart.changed_wall
+        return seen_well and seen_well + timedelta(seconds=timings.storage_lost_after)
+    return None
 
 
 def _silence(pulse: Pulse) -> float:

@@ -21,10 +21,7 @@ _SENTENCES = {
     State.REBOOTED: (Reason.HOST_REBOOTED, "it beats in Ceph with another boot ID"),
     State.STORAGE_DOUBT: (Reason.UNREACHABLE, "its heart in Ceph is silent, its agent is not"),
     State.CUT_OFF: (Reason.CUT_OFF_BUT_ALIVE, "both hearts are silent, its libvirt answers"),
-    State.UNRESPONSIVE: (
-        Reason.UNRESPONSIVE,
-        "only its kernel answers; fenced if its QEMUs hold no disks any more",
-    ),
+    State.UNRESPONSIVE: (Reason.UNRESPONSIVE, "only its kernel answers"),
     State.UNRESPONSIVE_RUNNING: (
         Reason.UNRESPONSIVE_BUT_RUNNING,
         "only its kernel answers, but its servers hold their disks; look at it",
@@ -99,9 +96,15 @@ def _agent(world: World, node: Node, now: Now) -> Row:
     return _alive(Type.AGENT_ALIVE, _sign(world, node, sight.lease, now), "its Lease is silent")
 
 
+def _storage_fails(world: World, node: Node, now: Now) -> str:
+    at = liveness.judged_at(world, node, liveness.verdict(world, node, now).state)
+    end = f"; fenced at {at:%H:%M:%S}Z unless it works again" if at is not None else ""
+    return f"its agent sees storage I/O fail{end}"
+
+
 def _storage(world: World, node: Node, now: Now) -> Row:
     if node.host.storage_failing:
-        message = "its agent sees storage I/O fail"
+        message = _storage_fails(world, node, now)
         return Type.STORAGE_REACHABLE, "False", Reason.UNREACHABLE, message
     sight = world.sights.get(node.name, Sight())
     if liveness.other_boot(node, sight):
@@ -174,7 +177,7 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
     if node.fence.phase is not FencePhase.OK:
         return Type.SCHEDULABLE, "False", Reason.FENCED, "ends when its fence is lifted"
     if node.host.storage_failing:
-        message = "its agent sees storage I/O fail"
+        message = _storage_fails(world, node, now)
         return Type.SCHEDULABLE, "False", Reason.UNREACHABLE, message
     if _state(world, node, now) in (State.HEALTHY, State.SUSPECT):
         return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
@@ -255,8 +258,17 @@ def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
         message = "its last boot is confirmed to have ended; start its agent, or delete the Node"
         return Reason.NOT_REGISTERED, message
     if state is State.UNREGISTERED:
+        blocked = grounds.obstacle(world, node)
+        if blocked is not None and blocked[0] == Reason.ADDRESS_IN_USE:
+            return blocked  # the slip is told where it was made, before an agent tries its best
         return Reason.NOT_REGISTERED, "no agent has registered; start respawn-agent on the host"
     sight = world.sights.get(node.name, Sight())
     if state is State.UNKNOWN and (sight.lease.read_at is None or sight.heart.read_at is None):
         return Reason.FIRST_SIGNS_AWAITED, "a boot, or a time after a fence, has just begun there"
-    return _SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))
+    reason, message = _SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))
+    at = liveness.judged_at(world, node, state)
+    if state is State.STORAGE_DOUBT and at is not None:
+        return reason, _storage_fails(world, node, now)
+    if state is State.UNRESPONSIVE and at is not None:
+        message += f"; fenced at {at:%H:%M:%S}Z if its QEMUs hold no disks any more then"
+    return reason, message

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from respawn.decide import capacity, liveness
 from respawn.model.base import Now
+from respawn.model.conditions import Type, find
 from respawn.model.node import FencePhase, Node
 from respawn.model.server import AntiAffinity, Server
 from respawn.model.sight import Sight
@@ -14,6 +15,7 @@ STARTS_PER_HOST = 10
 """Servers that may be starting on one host at a time."""
 
 BUSY = "is busy starting others"
+_REMOVED = "is being removed"
 
 _WHILE_FENCED = {
     FencePhase.FENCING: "is being fenced",
@@ -73,20 +75,29 @@ def choose(
     return Choice(best.name, tuple(refusals))
 
 
-def fits_nowhere(world: World, server: Server) -> bool:
-    """Whether no host would take it even if all were empty and well: only a person can help."""
-    nodes = world.nodes.values()
-    return bool(nodes) and not any(_could(server, node) for node in nodes)
+def fits_nowhere(world: World, server: Server) -> str | None:
+    """Why no host would take it even if all were empty and well, so that only a person can help;
+    None: some host would.
+    """
+    never = [(name, _never(server, n)) for name, n in sorted(world.nodes.items())]
+    if not never or any(why is None for _, why in never):
+        return None
+    return "; ".join(f"{node} {why}" for node, why in never)
 
 
-def _could(server: Server, node: Node) -> bool:
+def _never(server: Server, node: Node) -> str | None:
+    """Why it could not go there even if the host were empty and well."""
     if node.deleting:
-        return False
+        return _REMOVED
     if node.registration is None or not node.host.capacity.memory:
-        return True  # nobody knows yet how large it is
-    labelled = all(node.label(k) == v for k, v in server.spec.node_selector.items())
-    memory, cores = capacity.most(node), node.host.capacity.cores
-    return labelled and capacity.need(server, node) <= memory and server.spec.cores <= cores
+        return None  # nobody knows yet how large it is
+    lacking = _lacking_label(server, node)
+    if lacking is not None:
+        return lacking
+    most, wanted = max(0, capacity.most(node)), capacity.need(server, node)
+    if wanted > most:
+        return f"has {_mebibytes(most)} of memory for servers, {_mebibytes(wanted)} are needed"
+    return _lacking_cores(server, node)
 
 
 def refusal(world: World, server: Server, node: Node, now: Now) -> str | None:
@@ -100,7 +111,7 @@ def refusal(world: World, server: Server, node: Node, now: Now) -> str | None:
 
 def _state(world: World, server: Server, node: Node, now: Now) -> str | None:
     if node.deleting:
-        return "is being removed"
+        return _REMOVED
     if node.spec.cordoned:
         return "is cordoned"
     if node.spec.drain:
@@ -121,6 +132,10 @@ def _state(world: World, server: Server, node: Node, now: Now) -> str | None:
 
 
 def _selector(world: World, server: Server, node: Node, now: Now) -> str | None:
+    return _lacking_label(server, node)
+
+
+def _lacking_label(server: Server, node: Node) -> str | None:
     for key, value in sorted(server.spec.node_selector.items()):
         if node.label(key) != value:
             return f"has not the label {key}={value}"
@@ -141,9 +156,13 @@ def _fits(world: World, server: Server, node: Node, now: Now) -> str | None:
     wanted = capacity.need(server, node)
     if wanted > used.memory_free:
         return f"has {_mebibytes(used.memory_free)} of memory free, {_mebibytes(wanted)} are needed"
-    if server.spec.cores > node.host.capacity.cores:
-        return f"has {node.host.capacity.cores} cores, {server.spec.cores} are needed"
-    return None
+    return _lacking_cores(server, node)
+
+
+def _lacking_cores(server: Server, node: Node) -> str | None:
+    cores = node.host.capacity.cores
+    too_few = server.spec.cores > cores
+    return f"has {cores} cores, {server.spec.cores} are needed" if too_few else None
 
 
 def _not_busy(world: World, server: Server, node: Node, now: Now) -> str | None:
@@ -156,8 +175,13 @@ FILTERS: tuple[Filter, ...] = (_state, _selector, _required_rules, _fits, _not_b
 """In the order in which a person would want to read them."""
 
 
-def _score(world: World, server: Server, node: Node) -> tuple[int, int, float, int, str]:
-    """Smaller is better: wished for, few soft conflicts, much room, few servers, by name."""
+def _score(world: World, server: Server, node: Node) -> tuple[bool, int, int, float, int, str]:
+    """Smaller is better: can be fenced, wished for, few soft conflicts, much room, few servers, by
+    name.
+    """
+    fencing = find(node.conditions, Type.FENCING_READY)
+    # What runs on a host that cannot be fenced is lost with it: better than not running at all.
+    stuck = fencing is not None and fencing.status == "False"
     wishes = server.spec.preferred_nodes
     wish = wishes.index(node.name) if node.name in wishes else len(wishes)
     conflicts = sum(
@@ -167,7 +191,7 @@ def _score(world: World, server: Server, node: Node) -> tuple[int, int, float, i
     )
     used = capacity.use(world, node, without=server.uid)
     load = used.memory / used.memory_total if used.memory_total > 0 else 1.0
-    return wish, conflicts, load, used.servers, node.name
+    return stuck, wish, conflicts, load, used.servers, node.name
 
 
 def _rivals(world: World, server: Server, node: Node, rule: AntiAffinity) -> Iterable[Server]:

@@ -22,14 +22,24 @@ def revoked(case: Case, node: str) -> Situation:
     if case.wish is Wish.DELETE:
         return deleting(case)
     if case.wish is Wish.STOP:
-        message = _while_revoked(case, f"is shut down on {node}; off once its end there is proven")
+        ends = f"is shut down on {node}{_grace(case)}; off once its end there is proven"
+        message = _while_revoked(case, ends)
         return Situation("Stopping", Reason.STOPPING, message, Phase.REVOKED, node)
     last = server.status.setback
     if last is None or last.epoch != server.placement.epoch:
         message = f"starts again once its end on {node} is proven"
         return Situation("Restarting", Reason.RESTARTING, message, Phase.REVOKED, node)
-    message = f"{ended(last, f' on {node}')}; starts again once its end there is proven"
+    then = "starts again once its end there is proven"
+    if last.reason == Reason.START_FAILED:
+        then = "tried again once it is proven that nothing of it is left there"
+    message = f"{ended(last, f' on {node}')}; {then}"
     return Situation("Recovering", last.reason, message, Phase.REVOKED, node)
+
+
+def _grace(case: Case) -> str:
+    """How long an orderly shutdown may take."""
+    grace = case.server.placement.grace or case.server.spec.shutdown_grace
+    return f" (its guest has {grace:g}s for it)" if grace else ""
 
 
 def _while_revoked(case: Case, otherwise: str) -> str:
@@ -96,8 +106,9 @@ def deleting(case: Case) -> Situation:
     phase = case.server.placement.phase
     kept = Phase.REVOKED if phase is Phase.PLACED else phase
     message = "waits until it has ended, then its images go to the trash"
-    if phase is Phase.REVOKED:
-        message = _while_revoked(case, message)
+    if kept is Phase.REVOKED:
+        ends = f"waits until it has ended{_grace(case)}, then its images go to the trash"
+        message = _while_revoked(case, ends)
     return Situation("Deleting", Reason.DELETING, message, kept, case.server.placement.node)
 
 

@@ -109,9 +109,9 @@ def _no_room(case: Case, target: placement.Choice) -> Decision:
     if target.only_busy:
         reason = Reason.STARTING_ELSEWHERE_BUSY
     message = f"no host fits: {target.message}"
-    if placement.fits_nowhere(case.world, case.server):
-        never = "no host could take it even if empty and well"
-        message = f"{never}: {target.message}; change it, or add a host"
+    never = placement.fits_nowhere(case.world, case.server)
+    if never is not None:
+        message = f"no host could take it even if empty and well: {never}; change it, or add a host"
     if alone is not None:
         message = f"recovery.mode is None: waits for its own host: {target.why_not(alone)}"
     step = set_free(case, "there is no host for it now")

@@ -17,7 +17,16 @@ from respawn.decide import decide, fencing, grounds
 from respawn.model import actions
 from respawn.model.base import Key, Kind, Owner
 from respawn.model.conditions import Reason, Type, find
-from respawn.model.node import Fence, FencePhase, Form, Node, NodeSpec, Registration, Taint
+from respawn.model.node import (
+    Fence,
+    FencePhase,
+    Form,
+    HostStatus,
+    Node,
+    NodeSpec,
+    Registration,
+    Taint,
+)
 from respawn.model.sight import Answer, Sight, Testimony
 from respawn.model.storage import Entry
 from respawn.model.world import Me
@@ -30,7 +39,7 @@ FORMER = Owner(ME.name, "life-0")
 
 def step(host: Node, seen: Sight | None = None, **more):
     """The step for host-1, its conditions being up to date."""
-    others = (node("host-2"), node("host-3"))
+    others = (node("host-2"), node("host-3"), *more.pop("nodes", ()))
     w = world(nodes=(host, *others), sights={"host-1": seen or sight()}, **more)
     told = fencing.decide(w, host, now()).outlook.conditions
     up_to_date = replace(host, conditions=told)
@@ -207,6 +216,25 @@ def test_what_cannot_be_fenced_is_held_and_says_so(host: Node, more, reason: Rea
     assert ready is not None and ready.reason == reason
     assert fencing_ready is not None and fencing_ready.status == "False"
     assert grounds.doom(w, host, now()) is None, "nothing is revoked for a fence that cannot be"
+
+
+def test_a_slip_in_another_node_does_not_keep_a_host_from_being_fenced() -> None:
+    slip = node("host-4", spec=NodeSpec(storage=("198.51.100.11",)), host=HostStatus())
+    twin = replace(slip, host=node("host-4").host)  # its agent runs, and has found another address
+    for other in (slip, twin):
+        assert isinstance(step(node(), DEAD, nodes=(other,)), actions.BeginFence)
+        told = grounds.obstacle(world(nodes=(node(), other)), other)
+        assert told is not None and "198.51.100.11 also belongs to host-1" in told[1]
+        ready = find(
+            fencing.decide(world(nodes=(node(), other)), other, now()).outlook.conditions,
+            Type.READY,
+        )
+        assert ready is not None and ready.reason == Reason.ADDRESS_IN_USE
+
+
+def test_an_address_that_both_hosts_have_is_not_fenced() -> None:
+    both = node("host-4", host=node().host)
+    assert not isinstance(step(node(), DEAD, nodes=(both,)), actions.BeginFence)
 
 
 def test_doom_is_what_revokes_servers() -> None:

@@ -1,10 +1,11 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from tests.unit.decide.builders import T0, WALL, node, now, pulse, sight, world
 
-from respawn.decide import hearsay, liveness
-from respawn.model.conditions import Condition, Reason
+from respawn.decide import hearsay, liveness, node_conditions
+from respawn.model.conditions import Condition, Reason, Type, find
 from respawn.model.sight import Answer, Pulse, Sight, Testimony
 
 
@@ -24,7 +25,8 @@ def said(answer: Answer) -> Testimony:
         (sight(12, 9, testimony=said(Answer.SILENCE)), ("Unknown", Reason.AGENT_DOWN)),
         # silent everywhere, and not yet so long that a fence must be under way
         (sight(9, 9, testimony=said(Answer.SILENCE)), None),
-        (sight(12, 12, testimony=said(Answer.SILENCE)), ("False", Reason.DEAD)),
+        # and a dead host that nothing keeps from being fenced is, in the same second
+        (sight(12, 12, testimony=said(Answer.SILENCE)), ("Unknown", Reason.AGENT_DOWN)),
         (sight(12, 12, testimony=said(Answer.LIBVIRT)), ("Unknown", Reason.UNREACHABLE)),
         (sight(12, 12, testimony=said(Answer.KERNEL)), ("Unknown", Reason.UNREACHABLE)),
         (sight(12, 12), ("Unknown", Reason.UNREACHABLE)),
@@ -36,6 +38,30 @@ def said(answer: Answer) -> Testimony:
 def test_what_a_silence_means_for_servers(seen, expected) -> None:
     found = hearsay.of(world(sights={"host-1": seen}), node(), now())
     assert (found and (found.status, found.reason)) == expected
+
+
+def test_servers_of_a_dead_host_that_is_not_fenced_are_not_ready() -> None:
+    seen = {"host-1": sight(12, 12, testimony=said(Answer.SILENCE))}
+    found = hearsay.of(world(sights=seen, protected=None), node(), now())
+    assert found is not None
+    assert (found.status, found.reason) == ("False", Reason.DEAD)
+
+
+def test_what_will_be_judged_names_when() -> None:
+    """Both ends are 60 s after the last sign, which was 12 s ago: in 48 s."""
+    end = f"{WALL + timedelta(seconds=48):%H:%M:%S}Z"
+    kernel = {"host-1": sight(12, 12, testimony=said(Answer.KERNEL))}
+    failing = replace(node(), host=replace(node().host, storage_failing=True))
+    for host, seen in ((node(), kernel), (failing, {"host-1": sight(0, 12)})):
+        w = world(nodes=(host, node("host-2")), sights=seen)
+        ready = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
+        found = hearsay.of(w, host, now())
+        assert ready is not None and end in ready.message
+        assert found is not None and end in found.message
+    # Its heart beats: only some I/O fails, and nothing ends that by itself.
+    w = world(nodes=(failing,), sights={"host-1": sight()})
+    found = hearsay.of(w, failing, now())
+    assert found is None or "fenced" not in found.message
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_without_room_it_becomes_free_and_says_which_host_lacks_what() -> None:
     assert isinstance(found.step, actions.SetFree)
     waiting = find(found.outlook.conditions, Type.PLACED)
     assert waiting is not None and waiting.reason == Reason.NO_HOST_FITS
-    for host in ("host-1 is fenced", "host-2 has", "host-3 has"):
+    for host in ("host-1 has 16384Mi", "host-2 has", "host-3 has"):
         assert host in waiting.message
     assert waiting.message.startswith("no host could take it") and "add a host" in waiting.message
 

@@ -1,9 +1,21 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.decide.builders import GIB, beat, fenced, node, now, placed, server, sight, world
+from tests.unit.decide.builders import (
+    GIB,
+    WALL,
+    beat,
+    fenced,
+    node,
+    now,
+    placed,
+    server,
+    sight,
+    world,
+)
 
 from respawn.decide import capacity, placement
+from respawn.model.conditions import Condition, Reason
 from respawn.model.node import Capacity, FencePhase, Node, NodeSpec
 from respawn.model.server import AntiAffinity, Hardware, Server
 
@@ -54,25 +66,34 @@ def test_what_the_node_reserves_counts_instead_of_what_its_agent_does() -> None:
 @pytest.mark.parametrize(
     ("spec", "host", "nowhere"),
     [
-        ({}, node(), False),
-        ({"memory": 15 * GIB}, roomy("host-1", 16, foreign=8 * GIB), False),
-        ({"memory": 15 * GIB}, roomy("host-1", 16, reserved=2 * GIB), True),
-        ({}, node(fence=fenced()), False),
-        ({}, node(deleting=True), True),
-        ({"cores": 9}, node(), True),
-        ({"cores": 9}, node(host=replace(node().host, registration=None)), False),
-        ({"cores": 9}, node(host=replace(node().host, capacity=Capacity())), False),
-        ({"node_selector": {"rack": "b"}}, node(labels={"rack": "a"}), True),
-        ({"node_selector": {"rack": "b"}}, node(spec=NodeSpec(cordoned=True)), True),
+        ({}, node(), None),
+        ({"memory": 15 * GIB}, roomy("host-1", 16, foreign=8 * GIB), None),
+        ({"memory": 15 * GIB}, roomy("host-1", 16, reserved=2 * GIB), "has 14336Mi of memory for"),
+        ({}, roomy("host-1", 16, reserved=17 * GIB), "has 0Mi of memory for servers, 1024Mi are"),
+        ({}, node(fence=fenced()), None),
+        ({}, node(deleting=True), "is being removed"),
+        ({"cores": 9}, node(), "has 8 cores, 9 are needed"),
+        ({"cores": 9}, node(host=replace(node().host, registration=None)), None),
+        ({"cores": 9}, node(host=replace(node().host, capacity=Capacity())), None),
+        ({"node_selector": {"rack": "b"}}, node(labels={"rack": "a"}), "has not the label rack=b"),
+        ({"node_selector": {"rack": "b"}}, node(spec=NodeSpec(cordoned=True)), "has not the label"),
     ],
 )
 def test_what_no_host_could_take_is_told_from_what_finds_no_room_now(spec, host, nowhere) -> None:
     it = server(spec=spec)
-    assert placement.fits_nowhere(world(it, nodes=(host,)), it) is nowhere
+    told = placement.fits_nowhere(world(it, nodes=(host,)), it)
+    assert (told is None) == (nowhere is None)
+    assert (nowhere or "") in (told or "")
+
+
+def test_one_host_that_could_take_it_is_enough() -> None:
+    it = server(spec={"cores": 9})
+    large = replace(node("host-2"), host=replace(node().host, capacity=Capacity(16, 16 * GIB)))
+    assert placement.fits_nowhere(world(it, nodes=(node(), large)), it) is None
 
 
 def test_without_hosts_nothing_is_too_large() -> None:
-    assert not placement.fits_nowhere(world(nodes=()), server())
+    assert placement.fits_nowhere(world(nodes=()), server()) is None
 
 
 def test_an_unhealthy_host_is_refused() -> None:
@@ -135,6 +156,14 @@ def test_its_own_old_place_does_not_count_against_it() -> None:
 def test_wishes_order_but_never_block() -> None:
     assert choose(server(spec={"preferred_nodes": ("host-3", "host-2")})).node == "host-3"
     assert choose(server(spec={"preferred_nodes": ("host-9",)})).node == "host-1"
+
+
+def test_a_host_that_cannot_be_fenced_is_the_last_choice_and_still_one() -> None:
+    stuck = Condition("FencingReady", "False", Reason.ADDRESS_IN_USE, "", 1, WALL)
+    hosts = (node(conditions=(stuck,)), node("host-2"))
+    it = server(spec={"preferred_nodes": ("host-1",)})
+    assert choose(it, nodes=hosts).node == "host-2"
+    assert choose(it, nodes=hosts[:1]).node == "host-1"
 
 
 def rules(required: bool, key: str = "respawn.dev/host"):
