@@ -150,10 +150,13 @@ def domains(order: Order) -> None:
 
 
 def writers(order: Order) -> None:
-    from labkit import views, writers
+    from labkit import truth, views, writers
 
     _only(order, 0, "writers")
-    show(order, writers.writers(Lab.open(order.lab)), views.writers)
+    lab = Lab.open(order.lab)
+    show(
+        order, writers.writers(lab), lambda answer: views.writers(answer, truth.servers_by_pid(lab))
+    )
 
 
 def host(order: Order) -> None:

@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from labkit import guests, install, lifecycle, views, writers
@@ -87,15 +88,18 @@ def show(order: Order) -> None:
     say(f"the guest has been told that {before['lastSeq']} records are safe on its disk")
 
     title(f"{host} loses power")
+    if others := _others_on(lab, host):
+        say(f"other servers run there, and will start elsewhere as well: {', '.join(others)}")
     off = datetime.datetime.now(datetime.UTC)
-    _power_off(lab, host)
-    say(f"{clock(off)}  {host} is off: not a process of it is left, and nobody was told")
-    back = _follow(lab, host, off)
+    with _left_off(lab, host):
+        _power_off(lab, host)
+        say(f"{clock(off)}  {host} is off: not a process of it is left, and nobody was told")
+        back = _follow(lab, host, off)
 
-    title("What the guest itself proves")
-    proof = _proof(lab, off)
-    _tell_downtime(proof, off)
-    _kubectl(lab, "get", "virtualservers,nodes.respawn.dev", "-A")
+        title("What the guest itself proves")
+        proof = _proof(lab, off)
+        _tell_downtime(proof, off)
+        _kubectl(lab, "get", "virtualservers,nodes.respawn.dev", "-A")
     _closing(lab, host, back)
 
 
@@ -124,6 +128,28 @@ def _what_to_look_at(name: str) -> str:
   hack/lab status --name {name}
   hack/lab --name {name} kubectl -n {SERVER.namespace} describe vs {SERVER.name}
   hack/lab guest {SERVER} --name {name}"""
+
+
+def _others_on(lab: Lab, host: str) -> list[str]:
+    """Somebody else's servers there, of a lab that was up before: NAMESPACE/NAME."""
+    rows = json.loads(install.kubectl(lab, "get", "virtualservers", "-A", "-o", "json"))["items"]
+    names = [
+        f"{row['metadata']['namespace']}/{row['metadata']['name']}"
+        for row in rows
+        if row.get("status", {}).get("node") == host
+    ]
+    return [name for name in names if name != str(SERVER)]
+
+
+@contextmanager
+def _left_off(lab: Lab, host: str) -> Iterator[None]:
+    """If the story ends early, say which host is without power."""
+    try:
+        yield
+    except (LabError, KeyboardInterrupt):
+        back = f"hack/lab host power-on {host} --name {lab.state.name}"
+        print(f"\n{host} was left without power: {back}", file=sys.stderr)
+        raise
 
 
 def _power_off(lab: Lab, host: str) -> None:
@@ -166,7 +192,9 @@ def _follow(lab: Lab, host: str, off: datetime.datetime) -> str:
         "ready": "running again",
     }
     deadline = time.monotonic() + 120
+    patience = Patience("its server comes back")
     while time.monotonic() < deadline:
+        patience.tell()
         recovery = _server(lab).get("status", {}).get("lastRecovery") or {}
         if recovery.get("fromNode") == host and parse_time(recovery.get("decided")) > off:
             for key, text in words.items():
@@ -251,15 +279,36 @@ def parse_time(text: str | None) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+class Patience:
+    """Says every 10 s that something is still being waited for."""
+
+    EVERY = 10.0
+
+    def __init__(self, what: str) -> None:
+        self.what, self.started = what, time.monotonic()
+        self._due = self.started + self.EVERY
+
+    @property
+    def waited(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self.started
+
+    def tell(self) -> None:
+        if time.monotonic() >= self._due:
+            self._due += self.EVERY
+            say(f"… {self.waited:.0f} s, and still waiting until {self.what}")
+
+
 def wait_for(what: str, ask: Callable[[], T | None], timeout: float) -> T:
-    started = time.monotonic()
+    patience = Patience(what)
     while True:
         answer = ask()
         if answer:
-            say(f"{what}  ({time.monotonic() - started:.1f} s)")
+            say(f"{what}  ({patience.waited:.1f} s)")
             return answer
-        if time.monotonic() - started > timeout:
+        if patience.waited > timeout:
             raise LabError(f"not within {timeout:.0f} s: {what}")
+        patience.tell()
         time.sleep(0.2)
 
 

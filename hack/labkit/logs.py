@@ -27,6 +27,9 @@ def parts(folder: Folder, state: LabState) -> dict[str, Path]:
 def find(found: dict[str, Path], part: str) -> Path:
     """The log of PART; raises Unknown, with what there is, if it has none."""
     path = found.get(part) or found.get(ALIASES.get(part, ""))
+    of_it = [name for name in found if name.startswith(f"{part}/")]
+    if path is None and of_it:
+        raise Unknown(f"'{part}' has several logs: {', '.join(of_it)}")
     if path is None:
         raise Unknown(f"no log '{part}'; there are: {', '.join(found) or 'none'}")
     return path

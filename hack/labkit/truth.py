@@ -293,3 +293,8 @@ def domains(lab: Lab) -> dict:
             for q in qemus(lab)
         ]
     }
+
+
+def servers_by_pid(lab: Lab) -> dict[int, str]:
+    """NAMESPACE/NAME of every QEMU that libvirt, or what was seen before, knows the server of."""
+    return {q.pid: f"{q.namespace}/{q.name}" for q in qemus(lab) if q.name}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 MANY = "  !! more than one"
 
 
@@ -24,18 +26,21 @@ def domains(answer: dict) -> str:
     return table(["HOST", "PID", "SERVER", "EPOCH", "STATE", "STARTED", "UID"], rows)
 
 
-def writers(answer: dict) -> str:
+def writers(answer: dict, servers: Mapping[int, str] | None = None) -> str:
+    """`servers`: NAMESPACE/NAME by pid, of those QEMUs of which it is known."""
+    known = servers or {}
     rows: list[list[object]] = []
     for image in answer["images"]:
         active = image["active"]
         mark = "unknown" if active is None else f"{active}{MANY if active > 1 else ''}"
-        rows.append([image["image"], mark, None, None, None, None, None])
+        rows.append([image["image"], mark, *[None] * 6])
         for q in image["qemus"]:
             shut_out = "unknown" if q["blocklisted"] is None else q["blocklisted"]
-            rows.append(["", "", q["host"], q["pid"], q["role"], q["state"], shut_out])
+            server = known.get(q["pid"])
+            rows.append(["", "", server, q["host"], q["pid"], q["role"], q["state"], shut_out])
     if not rows:
         return "no images"
-    head = ["IMAGE", "ACTIVE", "HOST", "PID", "ROLE", "STATE", "BLOCKLISTED"]
+    head = ["IMAGE", "ACTIVE", "SERVER", "HOST", "PID", "ROLE", "STATE", "BLOCKLISTED"]
     return table(head, rows)
 
 

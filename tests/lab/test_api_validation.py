@@ -70,6 +70,7 @@ BAD = [
     ("VirtualServer", "spec.networks.0.network", "vlan-7", "exactly one of bridge and network"),
     ("VirtualServer", "spec.networks.0.bridge", None, "exactly one of bridge and network"),
     ("VirtualServer", "spec.networks.0.macAddress", "01:00:5e:00:00:01", "a unicast MAC address"),
+    ("VirtualServer", "spec.networks.0.macAddress", "00:00:00:00:00:00", "a unicast MAC address"),
     ("VirtualServer", "spec.recovery.priority", 1001, "should be less than or equal to 1000"),
     ("VirtualServer", "spec.recovery.priority", -1, "should be greater than or equal to 0"),
     ("VirtualServer", "spec.recovery.mode", "Maybe", 'supported values: "Restart", "None"'),

@@ -101,7 +101,8 @@ MACAddress = Annotated[
     Field(min_length=17, max_length=17),
     Extra(
         rule(
-            "self.matches('^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$')",
+            "self.matches('^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$') && "
+            "!self.matches('^[0:]+$')",
             "must be a unicast MAC address such as 52:54:00:12:34:56",
         )
     ),

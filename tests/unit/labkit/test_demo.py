@@ -1,6 +1,7 @@
 """The demo's words, and what it takes for proof."""
 
 import datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,3 +50,30 @@ def test_boots_of_an_earlier_showing_do_not_count() -> None:
     assert demo.boots_after({"boots": None}, off) == []
     (found,) = demo.boots_after({"boots": [early, late]}, off)
     assert (found - off).total_seconds() == 9.5
+
+
+def test_a_long_wait_says_so_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = [100.0]
+    monkeypatch.setattr(demo.time, "monotonic", lambda: at[0])
+
+    def slept(seconds: float) -> None:
+        at[0] += seconds
+
+    monkeypatch.setattr(demo.time, "sleep", slept)
+    assert demo.wait_for("it runs", lambda: at[0] > 125, 60)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3 and "10 s" in said[0] and "20 s" in said[1] and "(25" in said[2]
+    with pytest.raises(LabError, match="not within 60 s: it rests"):
+        demo.wait_for("it rests", lambda: None, 60)
+
+
+@pytest.mark.parametrize("end", [LabError("it did not come back"), KeyboardInterrupt()])
+def test_an_early_end_says_which_host_is_off(
+    end: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = SimpleNamespace(state=SimpleNamespace(name="x"))
+    with pytest.raises(type(end)), demo._left_off(lab, "host-2"):  # type: ignore[arg-type]
+        raise end
+    assert "hack/lab host power-on host-2 --name x" in capsys.readouterr().err

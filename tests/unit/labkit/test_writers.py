@@ -39,6 +39,7 @@ def test_without_ceph_the_qemus_are_told_and_what_only_ceph_knows_is_unknown() -
     assert set(told) == {"host", "pid", "uid", "epoch", "state", "role", "blocklisted"}
     text = views.writers({"images": [row]})
     assert text.count("unknown") == 2 and "False" not in text
+    assert "customer-a/web-1" in views.writers({"images": [row]}, {5: "customer-a/web-1"})
 
 
 def test_two_that_are_active_are_counted_and_a_fenced_one_is_not() -> None:
