@@ -95,7 +95,8 @@ def _blocklisted(world: World, node: Node, now: Now) -> Step | None:
     """OK and yet blocklisted (a late `add`, or a person): a fence like any other."""
     if node.fence.phase is not FencePhase.OK or node.registration is None:
         return None
-    if world.protected is None:
+    # safety: as for every fence; the executor would refuse it, again and again.
+    if world.protected is None or grounds.obstacle(world, node) is not None:
         return None
     form = grounds.banned_in(node, world.blocklist or frozenset())
     if form is None or fence_table.clean_form(node.fence, form) != form:

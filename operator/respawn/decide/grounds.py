@@ -49,7 +49,9 @@ def _of_another(node: Node, other: Node) -> Collection[str]:
     mine = node.registration.addresses if node.registration else ()
     theirs = other.registration.addresses if other.registration else ()
     written = (*other.spec.storage, *other.spec.management, *other.spec.migration)
-    return {*theirs, *(a for a in written if a not in mine)}
+    # An entry of two fences would end with the first that is lifted.
+    entered = other.fence.addresses if other.fence.phase is not FencePhase.OK else ()
+    return {*theirs, *entered, *(a for a in written if a not in mine)}
 
 
 def held(world: World, node: Node, now: Now) -> Reason | None:

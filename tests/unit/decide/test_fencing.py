@@ -232,6 +232,18 @@ def test_a_slip_in_another_node_does_not_keep_a_host_from_being_fenced() -> None
         assert ready is not None and ready.reason == Reason.ADDRESS_IN_USE
 
 
+def test_no_entry_belongs_to_two_fences() -> None:
+    """A lift of the first would open the second, which would be made anew, and so on."""
+    slip = NodeSpec(storage=("198.51.100.11", "198.51.100.14"))
+    for phase in (FencePhase.FENCING, FencePhase.FENCED, FencePhase.LIFTING):
+        entered = fenced(phase, addresses=slip.storage)
+        other = node("host-4", spec=slip, fence=entered)
+        listed = frozenset({Entry("198.51.100.11", Form.IP)})
+        for seen in (DEAD, None):
+            begun = step(node(), seen, nodes=(other,), blocklist=listed)
+            assert not isinstance(begun, actions.BeginFence)
+
+
 def test_an_address_that_both_hosts_have_is_not_fenced() -> None:
     both = node("host-4", host=node().host)
     assert not isinstance(step(node(), DEAD, nodes=(both,)), actions.BeginFence)
