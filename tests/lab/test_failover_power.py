@@ -1,11 +1,22 @@
 """A host loses power, and comes back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from fleet import STANDING, TIMELINE, Fleet, manifest, now, one_writer, seconds, when
+from fleet import (
+    STANDING,
+    TIMELINE,
+    Fleet,
+    condition,
+    manifest,
+    now,
+    one_writer,
+    seconds,
+    when,
+)
 from labtool import eventually
 
 pytestmark = pytest.mark.lab
@@ -23,7 +34,7 @@ def test_three_servers_return_by_priority_each_on_another_host(
     """Order and spread are judged from the start times of the QEMUs, the disks record by record."""
     fleet.delete(*STANDING)
     fleet.start("host-1", **STANDING)
-    with one_writer(fleet.lab):
+    with a_slip(fleet, "host-1"), one_writer(fleet.lab):
         fleet.lab("host", "power-off", "host-1")
         off = now()
         records = {name: fleet.await_elsewhere(name, "host-1") for name in STANDING}
@@ -46,6 +57,30 @@ def test_three_servers_return_by_priority_each_on_another_host(
     # The figures are the benchmark's; a loaded machine may be slower, but not this slow.
     assert decision <= FENCE_AFTER + 1.5
     assert start <= 3.0
+
+
+@contextmanager
+def a_slip(fleet: Fleet, host: str) -> Iterator[None]:
+    """Somebody writes that host's address into a Node of another: it is told there alone."""
+    address = f"198.51.100.1{host[-1]}"
+    slip = {
+        "apiVersion": "respawn.dev/v1alpha1",
+        "kind": "Node",
+        "metadata": {"name": "mistyped"},
+        "spec": {
+            "libvirt": {"uri": "qemu+tls://192.0.2.99/system"},
+            "addresses": {"management": ["192.0.2.99"], "storage": [address]},
+        },
+    }
+    fleet.apply(slip)
+    fleet.await_reason("mistyped", "AddressBelongsToOthers")
+    told = condition(fleet.node("mistyped"), "Ready")["message"]
+    assert f"{address} also belongs to {host}" in told
+    assert condition(fleet.node(host), "Ready")["status"] == "True"
+    try:
+        yield
+    finally:
+        fleet.lab.kubectl("delete", "nodes.respawn.dev", "mistyped", "--timeout=60s")
 
 
 def check_timeline(record: dict[str, Any], started: str) -> None:
