@@ -254,13 +254,15 @@ def last_change(sight: Sight) -> tuple[float, datetime] | None:
 
 def after_silence(before: Sight, after: Sight, timings: Timings, now: float) -> Sight:
     """`after`, which follows on `before`, with the moment of return if it ends a long silence."""
-    if not _silent_throughout(before, timings) or _silent_throughout(after, timings):
+    if not _fails(before, timings) or _fails(after, timings):
         return after
     return replace(after, back_at=now)
 
 
-def _silent_throughout(sight: Sight, timings: Timings) -> bool:
-    return min(_silence(sight.lease), _silence(sight.heart)) >= timings.fence_after
+def _fails(sight: Sight, timings: Timings) -> bool:
+    """Whether it is silent so long that it may be condemned: in both signs, or in its heart."""
+    heart, both = _silence(sight.heart), min(_silence(sight.lease), _silence(sight.heart))
+    return both >= timings.fence_after or heart >= timings.storage_lost_after
 
 
 def suspected_at(sight: Sight, timings: Timings) -> float | None:

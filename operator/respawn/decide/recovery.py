@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain
 
-from respawn.decide import liveness
+from respawn.decide import grounds, liveness
 from respawn.model.base import Now
 from respawn.model.conditions import Reason, Type, find, is_true
 from respawn.model.node import Node, ServerReport
+from respawn.model.placement import Phase
 from respawn.model.server import Recovery, RecoveryMode, RunPolicy, Server, Setback
 from respawn.model.sight import Sight
 from respawn.model.world import World
@@ -128,24 +130,45 @@ def waits_for(world: World, server: Server, now: Now) -> Server | None:
     if mine is None or not mine.open or mine.reason not in HOST_REASONS:
         return None
     others = (world.servers[uid] for uid in sorted(world.recovering) if uid in world.servers)
-    return next((o for o in others if _goes_first(o, server, now)), None)
+    under_way = (o for o in others if _is_recovering(o, now))
+    # Of one host, those that are not revoked yet as well: it is not the order in which that
+    # happens that counts.
+    lost_too = (o for o in world.here(mine.from_node) if _is_lost(world, o, now))
+    ahead = chain(under_way, lost_too if _recent(mine, now) else ())
+    return next((o for o in ahead if _outranks(o, server)), None)
 
 
-def _goes_first(other: Server, server: Server, now: Now) -> bool:
+def _is_recovering(other: Server, now: Now) -> bool:
     record = other.status.recovery
-    if other.uid == server.uid or other.spec.priority <= server.spec.priority:
-        return False
     if record is None or not record.open or record.reason not in HOST_REASONS:
         return False
+    return _recent(record, now) and not _failed_once(other)
+
+
+def _recent(record: Recovery, now: Now) -> bool:
+    # By another operator's clock, maybe, and that one may be ahead.
+    return abs(now.wall - (record.decided or now.wall)) <= WAVE_LIMIT
+
+
+def _is_lost(world: World, other: Server, now: Now) -> bool:
+    """Whether its host is lost, and it is about to be revoked."""
+    placement, node = other.placement, world.nodes.get(other.placement.node or "")
+    if placement.phase is not Phase.PLACED or node is None:
+        return False
+    if grounds.doom(world, node, now) is not None:
+        return True
+    registered = node.registration
+    return registered is not None and registered.boot_id != placement.boot_id
+
+
+def _outranks(other: Server, server: Server) -> bool:
     gives_way = (
         other.deleting
         or other.spec.run_policy is RunPolicy.HALTED
         or other.spec.recovery is RecoveryMode.NONE
-        or _failed_once(other)
         or _cannot_start(other)
     )
-    # By another operator's clock, maybe, and that one may be ahead.
-    return not gives_way and abs(now.wall - (record.decided or now.wall)) <= WAVE_LIMIT
+    return not gives_way and other.spec.priority > server.spec.priority
 
 
 def _failed_once(server: Server) -> bool:

@@ -113,6 +113,6 @@ class Sight:
     """When a question was asked that libvirt or the kernel answered."""
     watches: WatchLook | None = None
     back_at: float | None = None
-    """When it was heard again, after silence in both signs for which it would be condemned."""
+    """When it was heard again, after a silence for which it might have been condemned."""
     asking: bool = field(default=False, compare=False)
     """Whether a question to its witnesses is under way."""

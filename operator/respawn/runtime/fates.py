@@ -8,7 +8,7 @@ from respawn.model.base import Key, Kind
 from respawn.model.conditions import Reason
 from respawn.ports.clock import Clock
 from respawn.runtime.queue import KeyedQueue
-from respawn.runtime.store import Store
+from respawn.runtime.store import Store, by_priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Fates:
         self._fates[name] = fate
         urgent = fate.doom is not None and fate.doom != before.doom
         urgent = urgent or (fate.over and not before.over)
-        for server in world.here(name):
+        for server in by_priority(world.here(name)):
             self._queue.add(Key(Kind.SERVER, server.uid), urgent=urgent)
 
     def _note_unease(self, name: str) -> None:

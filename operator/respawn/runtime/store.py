@@ -33,6 +33,11 @@ def is_newer(
     return int(value.resource_version or 0) > int(known.resource_version)
 
 
+def by_priority(servers: Iterable[Server]) -> list[Server]:
+    """Higher first: in this order those of a host that is lost get their turns."""
+    return sorted(servers, key=lambda s: (-s.spec.priority, s.uid))
+
+
 class Store:
     """The operator's memory, mutated on its loop only; `world()` is its view for one decision.
 
@@ -126,9 +131,9 @@ class Store:
             # What was silent before says nothing about the boot, or the time, that begins now.
             self.sights.pop(node.name, None)
         self.changed(Key(Kind.NODE, node.name))
-        for uid in sorted(self._affected(before, node)):
-            if uid in self.servers:
-                self.changed(Key(Kind.SERVER, uid))
+        known = [self.servers[uid] for uid in self._affected(before, node) if uid in self.servers]
+        for server in by_priority(known):
+            self.changed(Key(Kind.SERVER, server.uid))
 
     def _affected(self, before: Node | None, after: Node) -> set[str]:
         """Servers to which a change of their node matters: a new report, boot or fence."""

@@ -311,6 +311,24 @@ async def host_without_storage_is_fenced_late(lab: Lab) -> None:
 
 
 @story()
+async def a_storage_network_that_is_back_costs_no_host(lab: Lab) -> None:
+    """All have lost it, and are held; the last to be heard again is not the dead one."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    for host in lab.hosts:
+        lab.cut(host, "storage")
+    await lab.rest(90)
+    assert status(lab, uid) == ("False", Reason.UNREACHABLE)
+    for host in ("host-3", "host-2"):
+        lab.heal(host, "storage")
+    await lab.rest(2)
+    lab.heal("host-1", "storage")
+    await lab.until(lambda: lab.runs(uid), 20, "Ready again")
+    await lab.rest(20)
+    assert epochs(lab, uid) == [1] and all(n.fence.generation == 0 for n in lab.api.nodes.values())
+    await recovers_elsewhere(lab, uid)
+
+
+@story()
 async def storage_is_back_while_the_intent_is_on_its_way(lab: Lab) -> None:
     """Its agent takes back what alone had condemned the host; the intent meets a Conflict."""
     (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))

@@ -1,11 +1,13 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.unit.decide.builders import WALL, now, revoked, server, world
+from tests.unit.decide.builders import WALL, fenced, node, now, placed, revoked, server, world
 
 from respawn.decide import recovery
 from respawn.model.conditions import Condition, Reason, Type
-from respawn.model.server import Recovery, RecoveryMode, RunPolicy, Setback
+from respawn.model.node import FencePhase, Node, Registration
+from respawn.model.server import Recovery, RecoveryMode, RunPolicy, Server, Setback
 
 LOST = Setback(1, "host-1", Reason.HOST_LOST, WALL)
 
@@ -27,6 +29,30 @@ def test_higher_priority_goes_first() -> None:
     assert first(low, high) == "high"
     assert first(high, low) is None
     assert first(low, lost("equal", 100)) is None
+
+
+def still_there(name: str = "high", **more):
+    """Placed on host-1, and not revoked yet."""
+    return server(name, placement=placed(), spec={"priority": 200, **more.pop("spec", {})}, **more)
+
+
+def test_who_is_lost_with_the_same_host_goes_first_before_it_is_revoked() -> None:
+    low, high = lost("low", 100), still_there()
+    fenced_host = node(fence=fenced(FencePhase.FENCED))
+    back = node(host=replace(node().host, registration=Registration("machine-host-1", "boot-2")))
+
+    def waits_for(host: Node, other: Server = high, after: float = 1.0) -> str | None:
+        found = recovery.waits_for(world(low, other, nodes=(host,)), low, now(after))
+        return found.name if found else None
+
+    assert waits_for(fenced_host) == "high"
+    assert waits_for(back) == "high", "its host has another boot"
+    assert waits_for(node()) is None, "it runs there"
+    assert waits_for(fenced_host, still_there(spec={"priority": 100})) is None
+    assert waits_for(fenced_host, still_there(deleting=True)) is None
+    assert waits_for(fenced_host, after=31) is None
+    failed_last_week = {"setback": Setback(0, "host-2", Reason.QEMU_DIED, WALL)}
+    assert waits_for(fenced_host, still_there(status=failed_last_week)) == "high"
 
 
 NO_ROOM = Condition(Type.PLACED, "False", Reason.NO_HOST_FITS)

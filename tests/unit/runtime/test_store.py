@@ -66,8 +66,8 @@ def test_by_node_and_recovering_follow_every_write() -> None:
 
 def test_a_nodes_news_reach_the_servers_they_are_about() -> None:
     s, changes = store()
-    for name in ("web-1", "web-2"):
-        s.put_server(at(server(name, placement=placed()), 1))
+    for name, priority in (("web-1", 100), ("web-2", 200)):
+        s.put_server(at(server(name, placement=placed(), spec={"priority": priority}), 1))
     s.put_node(at(node(), 1))
     changes.clear()
     one = report("uid-web-1", state=ReportState.RUNNING)
@@ -75,9 +75,9 @@ def test_a_nodes_news_reach_the_servers_they_are_about() -> None:
     assert changes == [Key(Kind.NODE, "host-1"), Key(Kind.SERVER, "uid-web-1")]
     changes.clear()
     s.put_node(at(node(reports=(one,), fence=fenced(FencePhase.FENCING)), 3))
-    assert set(changes) == {Key(Kind.NODE, "host-1")} | {
-        Key(Kind.SERVER, f"uid-web-{n}") for n in (1, 2)
-    }
+    # in the order in which they are to be started elsewhere
+    by_priority = [Key(Kind.SERVER, f"uid-web-{n}") for n in (2, 1)]
+    assert changes == [Key(Kind.NODE, "host-1"), *by_priority]
 
 
 @pytest.mark.parametrize(
