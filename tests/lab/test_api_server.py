@@ -142,6 +142,10 @@ def test_a_lease_is_taken_renewed_lost_and_released(control_plane: Any) -> None:
         released = await store.hold_lease(taken, "", 1)
         assert (released.holder, released.duration) == ("", 0)
         assert released == await store.get_lease("operator-leader")
+        control_plane.kubectl("-n", "respawn", "delete", "lease", "operator-leader")
+        with pytest.raises(errors.Conflict):  # who held it reads it first, and makes it again
+            await store.hold_lease(released, "a", 5)
+        assert (await store.hold_lease(Lease("operator-leader"), "a", 5)).holder == "a"
 
     control_plane.run(scenario)
 

@@ -98,6 +98,39 @@ def test_a_definition_by_hand_starts_neither_by_order_nor_by_itself(stranger: St
     assert len(desk.domains()) == 1
 
 
+def test_a_definition_by_hand_is_in_nobodys_way(stranger: Stranger) -> None:
+    """Of a server's own domain: here the server returns all the same, there it can be started."""
+    here, elsewhere, desk = stranger.here, stranger.elsewhere, stranger.desk
+    name = f"vs-{stranger.uid}.1"
+    for host in (here, elsewhere):
+        assert stranger.virsh(host, "define", "/dev/stdin", xml=stranger.xml).returncode == 0
+    assert stranger.virsh(elsewhere, "start", name).returncode, "the hook says no"
+    assert stranger.virsh(here, "destroy", name).returncode == 0
+    desk.await_epoch("guarded", 2)
+    assert name not in stranger.virsh(here, "list", "--all", "--name").stdout
+    assert desk.domain("guarded")["host"] == here
+
+    assert name in stranger.virsh(elsewhere, "list", "--all", "--name").stdout
+    desk.change("guarded", runPolicy="Halted")
+    eventually("it rests", lambda: desk.status("guarded")["phase"] == "Halted")
+    desk.change("guarded", runPolicy="Always", placement={"preferredNodes": [elsewhere]})
+    desk.await_epoch("guarded", 3)
+    assert desk.domain("guarded")["host"] == elsewhere
+    assert name not in stranger.virsh(elsewhere, "list", "--all", "--name").stdout
+
+
+def test_a_lease_that_somebody_deletes_is_made_again(desk: Desk) -> None:
+    host = "host-1"
+    desk.lab.kubectl("-n", "respawn", "delete", "lease", host)
+    eventually(f"the agent of {host} holds it again", lambda: renewed_if_there(desk, host))
+    well_again(desk, host)
+
+
+def renewed_if_there(desk: Desk, host: str) -> str:
+    words = ("-n", "respawn", "get", "lease", host, "--ignore-not-found")
+    return desk.lab.kubectl(*words, "-o", "jsonpath={.spec.renewTime}")
+
+
 def autostart_refused(desk: Desk, host: str) -> str:
     """What libvirtd says of it in its log."""
     log = desk.lab("logs", f"{host}/libvirtd")

@@ -11,6 +11,7 @@ from typing import Any
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.resources import LEASES
 from respawn.ports.cluster import Lease
+from respawn.ports.errors import Conflict, NotFound
 
 NAMESPACE = "respawn"
 
@@ -65,8 +66,8 @@ class LeaseStore:
     async def hold_lease(self, read: Lease, holder: str, duration: float) -> Lease:
         """Take or renew it, if it is still as it was read; create it if there was none.
 
-        A change of holder raises `transitions`; holder "" releases it. Raises Conflict,
-        Unavailable.
+        A change of holder raises `transitions`; holder "" releases it. Raises Conflict (it is not
+        as it was read, or not there any more), Unavailable.
         """
         spec = held(read, holder, duration, datetime.now(UTC))
         if not read.resource_version:
@@ -75,12 +76,15 @@ class LeaseStore:
                 LEASES, body, namespace=self._namespace, deadline=self._deadline
             )
             return decode(made)
-        written = await self._client.patch(
-            LEASES,
-            read.name,
-            {"spec": spec},
-            resource_version=read.resource_version,
-            namespace=self._namespace,
-            deadline=self._deadline,
-        )
+        try:
+            written = await self._client.patch(
+                LEASES,
+                read.name,
+                {"spec": spec},
+                resource_version=read.resource_version,
+                namespace=self._namespace,
+                deadline=self._deadline,
+            )
+        except NotFound as gone:
+            raise Conflict(f"{read.name} was deleted since it was read") from gone
         return decode(written)

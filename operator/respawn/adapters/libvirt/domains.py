@@ -7,6 +7,7 @@ list call would wait for every such domain; a look waits for its own only.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +38,15 @@ _PAUSED_STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A domain object in any state. `io_error`: it is paused because its storage failed."""
+    """A domain object in any state. `io_error`: it is paused because its storage failed;
+    `defined`: libvirt keeps it when nothing of it runs, as it never does with what we create.
+    """
 
     name: str
     mark: Mark | None
     state: DomainState
     io_error: bool = False
+    defined: bool = False
 
 
 def state_of(state: int, reason: int) -> DomainState:
@@ -57,13 +61,25 @@ def see(connection: "libvirt.virConnect", uid: str) -> Seen | None:
     try:
         domain = connection.lookupByUUIDString(uid)
         state, reason = domain.state()
-        mark = _mark(domain)
+        mark, defined = _mark(domain), bool(domain.isPersistent())
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise
     failed = state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR
-    return Seen(domain.name(), mark, state_of(state, reason), failed)
+    return Seen(domain.name(), mark, state_of(state, reason), failed, defined)
+
+
+def undefine(connection: "libvirt.virConnect", uid: str, name: str) -> None:
+    """Take the definition of that incarnation away; what runs of it runs on, and is transient."""
+    with suppress(libvirt.libvirtError):  # whatever went wrong, the look that follows shows it
+        # safety: it ends nothing, and could have started nothing: the hook refuses it.
+        exact(connection, uid, name).undefineFlags(
+            libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+        )
 
 
 def _mark(domain: "libvirt.virDomain") -> Mark | None:

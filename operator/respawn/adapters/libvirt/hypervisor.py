@@ -1,6 +1,7 @@
 """Port Hypervisor: the local libvirt and the QEMU processes of this host."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from respawn.adapters.libvirt.addresses import GuestAddresses
 from respawn.adapters.libvirt.ceph_access import ensure_secret
 from respawn.adapters.libvirt.connection import LOCAL, LongCalls, Workers
 from respawn.adapters.libvirt.domain_xml import DomainSettings, domain_xml
-from respawn.adapters.libvirt.domains import exact, judged, see
+from respawn.adapters.libvirt.domains import Seen, exact, judged, see, undefine
 from respawn.adapters.libvirt.endings import Endings, recorded
 from respawn.adapters.libvirt.errors import of_libvirt
 from respawn.adapters.libvirt.events import Changes, DomainEvent, Events
 from respawn.adapters.libvirt.journal import FOLDER, Marks, RunJournal
+from respawn.adapters.libvirt.names import incarnation_of
 from respawn.adapters.libvirt.processes import Processes
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState, Exit, Incarnation, Look
@@ -24,6 +26,7 @@ from respawn.model.server import domain_name
 from respawn.ports.errors import Conflict, NotFound, Refused, Unavailable
 from respawn.ports.hypervisor import DomainOrder
 
+log = logging.getLogger(__name__)
 LOOK_DEADLINE = 4.0
 """Longer than the hook's: a look at a domain that is asked about waits until it is answered."""
 LOOKING = 8
@@ -101,7 +104,7 @@ class LibvirtHypervisor:
         Unavailable is raised.
         """
         try:
-            seen = await self._looks.call(lambda c: see(c, uid), LOOK_DEADLINE)
+            seen = await self._see(uid)
             silence = None
         except Unavailable as error:
             seen, silence = None, error
@@ -109,6 +112,19 @@ class LibvirtHypervisor:
         if silence is not None and not here:
             raise silence
         return judged(uid, seen, here, boot_id=self._boot_id, marked=self._paused_by_us.has)
+
+    async def _see(self, uid: str) -> Seen | None:
+        """The domain object, without a definition that somebody made of it.
+
+        That would be there, "shut off", for ever, and in the way of every start on this host.
+        """
+        seen = await self._looks.call(lambda c: see(c, uid), LOOK_DEADLINE)
+        if seen is None or not seen.defined or incarnation_of(seen.name) is None:
+            return seen
+        name = seen.name
+        log.warning("%s was defined by somebody: its definition is taken away again", name)
+        await self._orders.call(lambda c: undefine(c, uid, name), ORDER_DEADLINE)
+        return await self._looks.call(lambda c: see(c, uid), LOOK_DEADLINE)
 
     async def scan(self) -> tuple[Look, ...]:
         """A look at every server of ours there is on this host, running or half-started.
@@ -158,7 +174,8 @@ class LibvirtHypervisor:
         try:
             await self._creates.call(work, CREATE_DEADLINE)
         except Conflict as error:
-            if (await self.look(uid)).domain is None:
+            found = (await self.look(uid)).domain
+            if found is None or not found.epoch:  # or one that is not ours has its UUID
                 raise Refused(Reason.START_FAILED, str(error)) from error
             raise
         except OSError as error:
