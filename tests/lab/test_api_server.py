@@ -17,6 +17,7 @@ from respawn.adapters.kubernetes.events import Teller
 from respawn.adapters.kubernetes.leases import LeaseStore
 from respawn.adapters.kubernetes.resources import LEASES, NODES, VIRTUAL_SERVERS
 from respawn.adapters.kubernetes.watch import Change, Interrupted, Snapshot, watch
+from respawn.ports import errors as ports
 from respawn.ports.cluster import Lease
 
 pytestmark = pytest.mark.lab
@@ -143,7 +144,7 @@ def test_a_lease_is_taken_renewed_lost_and_released(control_plane: Any) -> None:
         assert (released.holder, released.duration) == ("", 0)
         assert released == await store.get_lease("operator-leader")
         control_plane.kubectl("-n", "respawn", "delete", "lease", "operator-leader")
-        with pytest.raises(errors.Conflict):  # who held it reads it first, and makes it again
+        with pytest.raises(ports.Conflict):  # who held it reads it first, and makes it again
             await store.hold_lease(released, "a", 5)
         assert (await store.hold_lease(Lease("operator-leader"), "a", 5)).holder == "a"
 

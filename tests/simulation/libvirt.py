@@ -256,6 +256,12 @@ class HypervisorPort:
 
         return await self._libvirt.call(self._who, "look", work, 3.0)
 
+    async def ping(self) -> None:
+        async def work() -> None:
+            return None
+
+        await self._libvirt.call(self._who, "ping", work, 3.0)
+
     async def scan(self) -> tuple[Look, ...]:
         async def work() -> tuple[Look, ...]:
             return self._libvirt.scan(self._journal.admitted())

@@ -122,10 +122,12 @@ class Agent:
 
     def on_beat(self, begun: float) -> None:
         """The heart process had a beat acknowledged that it began at that moment."""
+        self.signs.on_heart()
         self.signs.on_beat(begun)
 
     def on_beat_lost(self) -> None:
         """The heart process had none acknowledged."""
+        self.signs.on_heart()
         self.signs.on_beat_lost()
 
     def heart_servers(self) -> tuple[HeartServer, ...]:
@@ -146,6 +148,7 @@ class Agent:
             "renewing the Lease": self.signs.renew,
             "beating": self.signs.beat_in_need,
             "watching Ceph": self.signs.watch_ceph,
+            "watching libvirtd": self.signs.watch_libvirtd,
             "looking at the host": self._scan,
             "reporting": self.reporting.run,
             "rejoining": self.rejoining.run,

@@ -12,6 +12,11 @@ from respawn.ports.cluster import Lease
 from respawn.ports.errors import Conflict, NotFound, PortError, Refused
 
 LOOK_AGAIN = 1.0
+LIBVIRTD_LATE = 4
+"""Questions in a row, one a second or slower, that libvirtd leaves unanswered before that is told:
+one that is restarted misses a few."""
+HEART_LATE = 10.0
+"""Seconds after which a silent heart process is told of: one that is restarted takes a few."""
 CONFLICTS = 4
 """Tries within one renewal's time while somebody else writes this host's Lease."""
 
@@ -28,6 +33,7 @@ class Signs:
         self._changed, self._report, self._api_back = changed, report, api_back
         self._api_lost = False
         self._counter = 0
+        self._heart_at = ports.clock.now().mono
 
     def on_beat(self, begun: float) -> None:
         """The heart process had a beat acknowledged that it began at that moment."""
@@ -41,6 +47,16 @@ class Signs:
     def on_beat_lost(self) -> None:
         """The heart process had none acknowledged."""
         self.state.touch(ceph_since=None)
+
+    def on_heart(self) -> None:
+        """The heart process has given a sign, whatever Ceph answered it."""
+        self._heart_at = self.ports.clock.now().mono
+        self._on_heart(failing=False)
+
+    def _on_heart(self, *, failing: bool) -> None:
+        if self.state.heart_failing != failing:
+            self.state.heart_failing = failing
+            self._report()
 
     def on_storage(self, *, failing: bool) -> None:
         """This host's own storage I/O fails, or works again: only its word counts for that."""
@@ -89,6 +105,8 @@ class Signs:
             begun = self.ports.clock.now().mono
             if begun - self.state.contact.beaten_at >= 2 * heartbeat:
                 await self._beat(begun)
+            if begun - self._heart_at >= HEART_LATE:
+                self._on_heart(failing=True)
             await self.ports.clock.sleep(heartbeat)
 
     async def _beat(self, begun: float) -> None:
@@ -124,6 +142,21 @@ class Signs:
             if self._in_doubt():
                 await self._read_blocklist()
                 self._changed()
+            await self.ports.clock.sleep(LOOK_AGAIN)
+
+    async def watch_libvirtd(self) -> None:
+        """Does it answer? Its servers run on without it, but nobody sees how, and none starts."""
+        failed = 0
+        while True:
+            try:
+                await self.ports.hypervisor.ping()
+                failed = 0
+            except PortError:
+                failed += 1
+            failing = failed >= LIBVIRTD_LATE
+            if self.state.hypervisor_failing != failing:
+                self.state.hypervisor_failing = failing
+                self._report()
             await self.ports.clock.sleep(LOOK_AGAIN)
 
     def _in_doubt(self) -> bool:

@@ -32,6 +32,8 @@ class AgentState:
     contact: Contact = field(default_factory=lambda: Contact(0.0, 0.0))
     capacity: Capacity = field(default_factory=Capacity)
     storage_failing: bool = False
+    hypervisor_failing: bool = False
+    heart_failing: bool = False
     scanned: bool = False
     fence_changed: Callable[[], None] = lambda: None
     """Called when the Node is known with another fence than before, by whatever read."""
@@ -55,6 +57,8 @@ class AgentState:
             contact=self.contact,
             capacity=self.capacity,
             storage_failing=self.storage_failing,
+            hypervisor_failing=self.hypervisor_failing,
+            heart_failing=self.heart_failing,
             scanned=self.scanned,
         )
 

@@ -113,6 +113,13 @@ class HostStatus(Model):
     storage: Literal["OK", "Failing"] | None = Field(
         default=None, description="Failing: the agent itself sees storage I/O of this host fail."
     )
+    hypervisor: Literal["OK", "Failing"] | None = Field(
+        default=None, description="Failing: libvirtd does not answer the agent; its servers run on."
+    )
+    heart: Literal["OK", "Failing"] | None = Field(
+        default=None,
+        description="Failing: the heart process of this host is silent; the agent beats for it.",
+    )
     servers: Annotated[list[ServerReport], Field(max_length=512), keyed("uid", "epoch")] = Field(
         default_factory=list, description="The incarnations of servers on the host."
     )
@@ -205,7 +212,8 @@ class NodeStatus(Status):
     state: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
         description="Summary for people: Ready, Cordoned, Drain, Deleting, AgentDown, "
-        "Unresponsive, CutOff, Dead, Fencing, Fenced, Rejoining, NotRegistered, NotReady, Unknown. "
+        "Unresponsive, CutOff, NoStorage, Dead, Held, Fencing, Fenced, Rejoining, NotRegistered, "
+        "NotReady, Unknown. "
         "No program should read it; read the conditions.",
     )
     servers: Count | None = Field(default=None, description="Number of servers placed here.")

@@ -34,7 +34,7 @@ def of(world: World, node: Node, now: Now) -> Silence | None:
     """What the silence of `node` means for its servers; None: what its agent said last holds."""
     v = liveness.verdict(world, node, now)
     if v.state in (State.API_LOST, State.HEALTHY, State.UNKNOWN):
-        return _without_agent(world, node)
+        return _without_agent(world, node) or _without_libvirtd(node, v.state)
     if v.state in (State.STORAGE_DOUBT, State.STORAGE_LOST):
         return _without_storage(world, node, v.state) or _without_agent(world, node)
     if v.failed_at is None:
@@ -62,6 +62,14 @@ def _without_storage(world: World, node: Node, state: State) -> Silence | None:
     if at is not None:
         message += f"; at {at:%H:%M:%S}Z it is fenced, and they start elsewhere"
     return Silence("False", Reason.UNREACHABLE, message, "NoStorage")
+
+
+def _without_libvirtd(node: Node, state: State) -> Silence | None:
+    """Their QEMUs run on, or not: the agent hears of it from libvirtd alone."""
+    if not node.host.hypervisor_failing or state is not State.HEALTHY:
+        return None
+    message = f"libvirtd on {node.name} does not answer: nobody says whether it still runs"
+    return Silence("Unknown", Reason.HYPERVISOR_DOWN, message)
 
 
 def _without_agent(world: World, node: Node) -> Silence | None:

@@ -278,7 +278,12 @@ def last_seen(sight: Sight, *, storage: bool) -> datetime | None:
     if storage:
         return sight.heart.changed_wall
     seen = last_change(sight)
-    return seen[1] if seen else None
+    if seen is None:
+        return None
+    # What was found when somebody began to listen is no sign of that moment.
+    observed = (p.changed_wall for p in (sight.lease, sight.heart) if not p.found)
+    known = (*observed, sight.lease.written if sight.lease.found else None)
+    return min(seen[1], max((at for at in known if at is not None), default=seen[1]))
 
 
 def judged_at(world: World, node: Node, state: State) -> datetime | None:

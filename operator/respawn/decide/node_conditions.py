@@ -40,7 +40,7 @@ def outlook(world: World, node: Node, now: Now) -> Outlook:
     rows = [
         _agent(world, node, now),
         _storage(world, node, now),
-        _hypervisor(world, node),
+        _hypervisor(world, node, now),
         _fencing_ready(world, node),
         _fenced(world, node, now),
         _schedulable(world, node, now),
@@ -64,15 +64,36 @@ def _state(world: World, node: Node, now: Now) -> State:
     return next(told, state)
 
 
+def _kept(world: World, node: Node, now: Now) -> Row | None:
+    """Ready as it was told, if that was bad, and nothing certain is known now."""
+    before = find(node.conditions, Type.READY)
+    if before is None or before.status == "True":
+        return None
+    bad = before.reason in _HELD or before.reason in {reason for reason, _ in _SENTENCES.values()}
+    if not bad or not _uncertain(world, node, liveness.verdict(world, node, now).state):
+        return None
+    return Type.READY, before.status, before.reason, before.message
+
+
 def _uncertain(world: World, node: Node, state: State) -> bool:
-    """A suspicion; signs that were only seen once, which may be left by a host that is dead; or an
-    agent that could not be heard before, because the API server was away.
+    """A suspicion; signs that were not seen yet, or only once, which may be left by a host that is
+    dead; or an agent that could not be heard before, because the API server was away.
     """
     sight = world.sights.get(node.name, Sight())
+    limit = liveness.timings_for(world, node).fence_after
     if state is State.API_LOST:
-        return sight.lease.heeded < liveness.timings_for(world, node).fence_after
+        return sight.lease.heeded < limit
+    if state is State.UNKNOWN:
+        return _not_read_yet(sight, limit)
     seen_once = not (sight.lease.moved and sight.heart.moved)
     return state is State.SUSPECT or (state is State.HEALTHY and seen_once)
+
+
+def _not_read_yet(sight: Sight, limit: float) -> bool:
+    """Whether this process, which may just have begun, has still to read it for the first time."""
+    since, at = sight.lease.read_since, sight.lease.read_at
+    listening = at - since if at is not None and since is not None else 0.0
+    return at is None or (sight.heart.read_at is None and listening < limit)
 
 
 def _sign(world: World, node: Node, pulse: Pulse, now: Now) -> Sign:
@@ -110,10 +131,16 @@ def _storage(world: World, node: Node, now: Now) -> Row:
     if liveness.other_boot(node, sight):
         return Type.STORAGE_REACHABLE, "Unknown", Reason.FIRST_SIGNS_AWAITED, _NO_BEAT_YET
     sign = _sign(world, node, sight.heart, now)
+    if sign is Sign.FRESH and node.host.heart_failing:
+        return Type.STORAGE_REACHABLE, "True", Reason.HEART_DOWN, _HEART_DOWN
     return _alive(Type.STORAGE_REACHABLE, sign, "its heart in Ceph is silent")
 
 
-def _hypervisor(world: World, node: Node) -> Row:
+def _hypervisor(world: World, node: Node, now: Now) -> Row:
+    if liveness.verdict(world, node, now).state is State.HEALTHY:
+        if node.host.hypervisor_failing:
+            return Type.HYPERVISOR_REACHABLE, "False", Reason.HYPERVISOR_DOWN, _LIBVIRT_DOWN
+        return Type.HYPERVISOR_REACHABLE, "True", Reason.ALIVE, ""
     said = world.sights.get(node.name, Sight()).testimony
     if said is None:
         return Type.HYPERVISOR_REACHABLE, "Unknown", Reason.NOT_NEEDED, "asked only when in doubt"
@@ -179,6 +206,8 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
     if node.host.storage_failing:
         message = _storage_fails(world, node, now)
         return Type.SCHEDULABLE, "False", Reason.UNREACHABLE, message
+    if node.host.hypervisor_failing:
+        return Type.SCHEDULABLE, "False", Reason.HYPERVISOR_DOWN, _LIBVIRT_DOWN
     if _state(world, node, now) in (State.HEALTHY, State.SUSPECT):
         return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
     reason, message = _sentence(world, node, now)
@@ -211,6 +240,10 @@ def _drain(world: World, node: Node) -> str:
     )
 
 
+_LIBVIRT_DOWN = (
+    "its libvirtd does not answer its agent, its servers run on and nobody sees how: start libvirtd"
+)
+_HEART_DOWN = "respawn-heart is silent there, and its agent beats for it: start respawn-heart"
 _NO_BEAT_YET = "its heart has not beaten in Ceph since it booted"
 _HELD = {
     Reason.TOO_MANY_HOSTS: "so many hosts failed at once that the fault may be elsewhere; "
@@ -231,6 +264,9 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
             "False",
             *next((reason, m) for kind, _, reason, m in rows if kind is Type.FENCED),
         )
+    kept = _kept(world, node, now)
+    if kept is not None:
+        return kept
     why = grounds.held(world, node, now)
     if why is not None:
         blocked = grounds.obstacle(world, node)
@@ -243,10 +279,15 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
     if liveness.other_boot(node, world.sights.get(node.name, Sight())):
         return Type.READY, "Unknown", Reason.FIRST_SIGNS_AWAITED, _NO_BEAT_YET
     for kind, status, reason, message in rows:
-        if kind in (Type.STORAGE_REACHABLE, Type.FENCING_READY) and status == "False":
+        if kind in _NEEDED and status == "False":
             return Type.READY, "False", reason, message
-    leaving = _removal(world, node) if node.deleting else ""
-    return Type.READY, "True", Reason.ALIVE, leaving
+    told = _removal(world, node) if node.deleting else ""
+    told = told or (_HEART_DOWN if node.host.heart_failing else "")
+    return Type.READY, "True", Reason.ALIVE, told
+
+
+_NEEDED = (Type.STORAGE_REACHABLE, Type.FENCING_READY, Type.HYPERVISOR_REACHABLE)
+"""Without these a host is not Ready, however healthy it is."""
 
 
 def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:

@@ -122,6 +122,8 @@ def _state(world: World, server: Server, node: Node, now: Now) -> str | None:
         return _WHILE_FENCED[node.fence.phase]
     if node.host.storage_failing:
         return "cannot reach its storage"
+    if node.host.hypervisor_failing:
+        return "has a libvirtd that does not answer"
     state = liveness.verdict(world, node, now).state
     if state is not liveness.State.HEALTHY:
         return f"is not healthy ({state})"

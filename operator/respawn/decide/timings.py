@@ -7,8 +7,8 @@ from datetime import datetime
 from respawn.decide import grounds
 from respawn.decide.kstatus import kstatus, tells_more
 from respawn.model.base import Now
-from respawn.model.conditions import Condition, Reason, Type, merged
-from respawn.model.node import Node
+from respawn.model.conditions import Condition, Reason, Type, find, merged
+from respawn.model.node import FencePhase, Node
 from respawn.model.policy import Policy, Timings
 from respawn.model.world import World
 
@@ -39,7 +39,7 @@ def enforced(world: World, told: Policy, leader_lease: float, now: Now) -> Polic
     policy = world.policy
     rows = (
         *_standing(True, Reason.ENFORCED, "", policy.generation),
-        _held(world, now),
+        _held(world, told, now),
     )
     wanted = replace(
         told,
@@ -82,8 +82,9 @@ def _standing(
     )
 
 
-def _held(world: World, now: Now) -> Condition:
-    why = {node.name: grounds.held(world, node, now) for node in world.nodes.values()}
+def _held(world: World, told: Policy, now: Now) -> Condition:
+    unfenced = [n for n in world.nodes.values() if n.fence.phase is FencePhase.OK]
+    why = {node.name: grounds.held(world, node, now) for node in unfenced}
     generation = world.policy.generation
     for reason, advice in _HELD_BY.items():
         held = sorted(name for name, found in why.items() if found == reason)
@@ -92,7 +93,15 @@ def _held(world: World, now: Now) -> Condition:
             late = _too_early(world.policy, now) if reason is Reason.TOO_MANY_HOSTS else ""
             message = f"{', '.join(held)} {look} dead, but {advice}{late}"
             return Condition(Type.FAILOVER_HELD, "True", reason, message, generation)
+    before = find(told.conditions, Type.FAILOVER_HELD)
+    if before is not None and before.status == "True" and any(_told_held(n) for n in unfenced):
+        return before  # an operator that has just begun does not know better yet
     return Condition(Type.FAILOVER_HELD, "False", Reason.NOT_NEEDED, "", generation)
+
+
+def _told_held(node: Node) -> bool:
+    ready = find(node.conditions, Type.READY)
+    return ready is not None and ready.reason in _HELD_BY
 
 
 def _too_early(policy: Policy, now: Now) -> str:
@@ -100,7 +109,7 @@ def _too_early(policy: Policy, now: Now) -> str:
     until = policy.released_until
     if until is None or now.wall < until:
         return ""
-    return f"; it is {until:%Y-%m-%dT%H:%M:%SZ} now, which is over"
+    return f"; it is {until:%Y-%m-%dT%H:%M:%SZ} now, which lies in the past"
 
 
 def _still_obeyed(policy: Policy, nodes: Iterable[Node]) -> dict[int, Timings]:

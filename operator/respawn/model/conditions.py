@@ -127,6 +127,8 @@ class Reason(StrEnum):
     UNKNOWN = "Unknown"
     FIRST_SIGNS_AWAITED = "FirstSignsAwaited"
     UNREACHABLE = "Unreachable"
+    HYPERVISOR_DOWN = "LibvirtDown"
+    HEART_DOWN = "HeartDown"
     CUT_OFF_BUT_ALIVE = "CutOffButAlive"
     CONFIRMED_BUT_ALIVE = "ConfirmedButAlive"
     UNRESPONSIVE = "Unresponsive"

@@ -142,6 +142,8 @@ class HostView:
     contact: Contact = Contact(0.0, 0.0)
     capacity: Capacity = field(default_factory=Capacity)
     storage_failing: bool = False
+    hypervisor_failing: bool = False
+    heart_failing: bool = False
     scanned: bool = True
     """Whether this process has looked at the whole host yet; before, it knows of no servers."""
 

@@ -130,6 +130,10 @@ class HostStatus:
     capacity: Capacity = Capacity()
     storage_failing: bool = False
     """The agent itself sees storage I/O fail."""
+    hypervisor_failing: bool = False
+    """Its libvirtd does not answer the agent."""
+    heart_failing: bool = False
+    """Its heart process is silent; the agent beats for it."""
     servers: tuple[ServerReport, ...] = ()
 
 

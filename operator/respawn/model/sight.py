@@ -45,6 +45,20 @@ class Pulse:
         return self.read_at - self.changed_at
 
     @property
+    def found(self) -> bool:
+        """Whether its last change was there when the reading began: nobody knows since when."""
+        return self.changed_at == self.read_since
+
+    @property
+    def written(self) -> datetime | None:
+        """When its writer says that this content was written, if it says so: for people only."""
+        try:
+            at = datetime.fromisoformat(self.token.rpartition("|")[2])
+        except ValueError:
+            return None
+        return at if at.tzinfo is not None else None
+
+    @property
     def heeded(self) -> float:
         """Of that, the seconds for which it was read as well: who writes into an API that is away
         is silent, too.

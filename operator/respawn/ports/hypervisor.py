@@ -25,6 +25,10 @@ class Hypervisor(Protocol):
     Looks go by UUID (`lookupByUUID`), never by a list call: lists hang while a hook runs.
     """
 
+    async def ping(self) -> None:
+        """libvirtd answers, as of now. Raises Unavailable."""
+        ...
+
     async def look(self, uid: str) -> Look:
         """The domain with that UUID in any state, and its QEMU processes, both as of now."""
         ...

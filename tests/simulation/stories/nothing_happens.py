@@ -29,6 +29,54 @@ async def agent_dead_api_cut_heart_dead(lab: Lab) -> None:
 
 
 @story()
+async def libvirtd_down(lab: Lab) -> None:
+    """Its servers run on, and nobody sees how: that is said, and nothing new is put there."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    libvirt = lab.hosts["host-1"].libvirt
+    assert libvirt is not None
+    libvirt.gate.shut()
+    await lab.rest(3)
+    assert ready(lab, uid) == ("True", Reason.RUNNING), "one that is restarted is not worth a word"
+    await lab.rest(17)
+    assert ready(lab, uid) == ("Unknown", Reason.HYPERVISOR_DOWN)
+    for kind in (Type.READY, Type.SCHEDULABLE, Type.HYPERVISOR_REACHABLE):
+        told = find(lab.node("host-1").conditions, kind)
+        assert told is not None and (told.status, told.reason) == ("False", Reason.HYPERVISOR_DOWN)
+    other = lab.server("web-2", preferred_nodes=("host-1",))
+    await lab.until(lambda: lab.runs(other) and lab.where(other) != "host-1", 10, "elsewhere")
+    libvirt.gate.open()
+    await lab.until(lambda: lab.runs(uid), 10, "Ready again")
+    assert epochs(lab, uid) == [1] and lab.node("host-1").fence.generation == 0
+    await recovers_elsewhere(lab, uid)
+
+
+def ready(lab: Lab, uid: str) -> tuple[str, str]:
+    """Status and reason of its Ready."""
+    found = find(lab.get(uid).status.conditions, Type.READY)
+    assert found is not None
+    return found.status, found.reason
+
+
+@story()
+async def heart_down(lab: Lab) -> None:
+    """Its agent beats in its stead, and says so."""
+    (uid,) = await running(lab, "web-1", preferred_nodes=("host-1",))
+    heart = lab.hosts["host-1"].heart_process
+    assert heart is not None
+    heart.gate.shut()
+    await lab.rest(20)
+    told = find(lab.node("host-1").conditions, Type.STORAGE_REACHABLE)
+    assert told is not None and (told.status, told.reason) == ("True", Reason.HEART_DOWN)
+    here = find(lab.node("host-1").conditions, Type.READY)
+    assert here is not None and here.status == "True" and "start respawn-heart" in here.message
+    heart.gate.open()
+    await lab.rest(5)
+    told = find(lab.node("host-1").conditions, Type.STORAGE_REACHABLE)
+    assert told is not None and told.reason == Reason.ALIVE
+    assert epochs(lab, uid) == [1]
+
+
+@story()
 async def api_down_and_operator_dead(lab: Lab) -> None:
     """For a minute there is no API, then no operator: no server notices."""
     (uid,) = await running(lab, "web-1")

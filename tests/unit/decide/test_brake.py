@@ -6,8 +6,8 @@ from tests.unit.decide.builders import ME, T0, WALL, fenced, node, now, pulse, s
 
 from respawn.decide import brake, timings
 from respawn.model.base import Now
-from respawn.model.conditions import Reason, Type, find
-from respawn.model.node import FencePhase
+from respawn.model.conditions import Condition, Reason, Type, find
+from respawn.model.node import FencePhase, Node
 from respawn.model.policy import Policy
 from respawn.model.sight import Answer, Pulse, Sight, Testimony
 from respawn.model.world import Me, World
@@ -142,4 +142,43 @@ def test_a_release_in_the_past_is_told_to_be_over(minutes: int | None, told: boo
     assert found is not None
     held = find(found.conditions, Type.FAILOVER_HELD)
     assert held is not None and held.status == "True"
-    assert ("it is 2029-12-31T23:55:00Z now, which is over" in held.message) is told
+    assert ("it is 2029-12-31T23:55:00Z now, which lies in the past" in held.message) is told
+
+
+HELD = Condition(Type.FAILOVER_HELD, "True", Reason.TOO_MANY_HOSTS, "two look dead", 1)
+
+
+def told_held(phase: FencePhase = FencePhase.OK) -> Node:
+    ready = Condition(Type.READY, "False", Reason.TOO_MANY_HOSTS, "it looks dead", 1)
+    return node("host-1", conditions=(ready,), fence=fenced(phase))
+
+
+@pytest.mark.parametrize(
+    ("host", "seen", "held"),
+    [
+        (told_held(), Sight(), "True"),  # an operator that has just begun has read nothing
+        (node("host-1"), sight(), "False"),  # it is well, and its Node says so
+        (told_held(FencePhase.FENCED), DEAD, "False"),  # nothing of it is held any more
+    ],
+)
+def test_what_is_held_is_told_until_something_else_is_certain(
+    host: Node, seen: Sight, held: str
+) -> None:
+    policy = Policy(conditions=(HELD,))
+    w = world(nodes=(host, node("host-2"), node("host-3")), sights={"host-1": seen}, policy=policy)
+    found = timings.enforced(w, policy, 5.0, now())
+    assert found is not None
+    told = find(found.conditions, Type.FAILOVER_HELD)
+    assert told is not None and told.status == held
+
+
+def test_a_fenced_host_is_not_said_to_be_held() -> None:
+    """However little the operator can be sure of itself."""
+    fence = fenced(FencePhase.FENCED, fenced=WALL)
+    unproven = Me(ME, leader=True, lease_until=T0 + 5, api_ok_at=T0, ceph_ok_at=None)
+    nodes = (node("host-1", fence=fence), node("host-2"), node("host-3"))
+    w = world(nodes=nodes, sights={"host-1": DEAD}, me=unproven)
+    found = timings.enforced(w, Policy(), 5.0, now())
+    assert found is not None
+    told = find(found.conditions, Type.FAILOVER_HELD)
+    assert told is not None and told.status == "False"

@@ -1,13 +1,14 @@
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
-from tests.unit.decide.builders import T0, beat, fenced, node, now, pulse, sight, world
+from tests.unit.decide.builders import T0, WALL, beat, fenced, node, now, pulse, sight, world
 
 from respawn.decide import liveness
 from respawn.decide.liveness import State
 from respawn.model.node import FencePhase, HostStatus
 from respawn.model.policy import FAST, Policy, Timings
-from respawn.model.sight import Answer, Sight, Testimony, WatchLook
+from respawn.model.sight import Answer, Pulse, Sight, Testimony, WatchLook
 
 
 def state(seen: Sight, host=None, **more) -> State:
@@ -190,3 +191,24 @@ LEASE = "host-1/{}|1|then"
 def test_until_when_a_boot_counts_as_alive(seen: Sight, until: float | None) -> None:
     found = liveness.lives_until(world(sights={"host-1": seen}), node(), "boot-1", now())
     assert found == (None if until is None else pytest.approx(until))
+
+
+def test_what_was_only_found_is_dated_by_whoever_wrote_it() -> None:
+    """An operator that has just begun finds the last renewal of a host that has long been dead;
+    and so does one that could not read for a while."""
+    text = "2029-12-31T23:59:00+00:00"
+
+    def last_seen(lease: Pulse, heart: Pulse) -> datetime | None:
+        return liveness.last_seen(Sight(lease, heart), storage=False)
+
+    token, heart = f"host-1/boot-1|1|{text}", Pulse().seen("7", T0, WALL)
+    first = Pulse().seen(token, T0, WALL)
+    assert last_seen(first, heart) == datetime.fromisoformat(text)
+    gap = Pulse().seen("before", T0 - 60, WALL).seen(token, T0, WALL)
+    assert last_seen(gap, heart) == datetime.fromisoformat(text)
+    listening = Pulse().seen("before", T0 - 2, WALL).seen(token, T0, WALL)
+    assert last_seen(listening, heart) == WALL
+    beaten = Pulse().seen("6", T0 - 2, WALL).seen("7", T0, WALL)
+    assert last_seen(first, beaten) == WALL
+    for unsaid in ("host-1/boot-1|1|", "", "host-1|1|2029-12-31T23:59:00"):
+        assert last_seen(Pulse().seen(unsaid, T0, WALL), heart) == WALL

@@ -78,7 +78,7 @@ def test_a_suspicion_takes_nothing_back_that_was_told_before() -> None:
     [
         (("True", Reason.ALIVE), ("True", Reason.ALIVE)),
         (("False", Reason.AGENT_DOWN), ("False", Reason.AGENT_DOWN)),
-        (("False", Reason.TOO_MANY_HOSTS), ("False", Reason.DEAD)),
+        (("False", Reason.TOO_MANY_HOSTS), ("False", Reason.TOO_MANY_HOSTS)),
         (("False", "Fenced"), ("True", Reason.ALIVE)),
     ],
 )
@@ -96,6 +96,35 @@ def test_signs_that_were_seen_but_once_take_nothing_back(before: Any, told: Any)
 
     assert ready(once) == told
     assert ready(twice) == ("True", Reason.ALIVE)
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (("True", Reason.ALIVE), ("True", Reason.ALIVE)),
+        (("False", Reason.TOO_MANY_HOSTS), ("False", Reason.TOO_MANY_HOSTS)),
+        (("False", Reason.AGENT_DOWN), ("False", Reason.AGENT_DOWN)),
+        (("False", "Lifting"), ("Unknown", Reason.FIRST_SIGNS_AWAITED)),
+    ],
+)
+def test_what_was_not_read_yet_takes_nothing_back(before: Any, told: Any) -> None:
+    host = node(conditions=(Condition("Ready", *before, "as told", 1, WALL),))
+
+    def ready(seen: Sight) -> tuple[str, str]:
+        w = world(nodes=(host,), sights={"host-1": seen})
+        found = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
+        assert found is not None
+        assert found.message == (
+            "as told" if before[0] == "False" == found.status else found.message
+        )
+        return found.status, found.reason
+
+    assert ready(Sight()) == told
+    lease = Pulse().seen("left behind", T0, WALL)
+    assert ready(Sight(lease)) == told
+    # but whoever has listened for long, and never read its heart, does not know
+    listened = replace(lease, read_since=T0 - 60)
+    assert ready(Sight(listened)) == ("Unknown", Reason.FIRST_SIGNS_AWAITED)
 
 
 def test_an_agent_is_not_down_because_the_api_was_away() -> None:

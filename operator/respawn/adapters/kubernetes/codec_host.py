@@ -11,6 +11,7 @@ from respawn.model.units import format_quantity
 
 _READY = {"True": True, "False": False}
 _LONGEST = 1024
+_FAILING = "Failing"
 
 # Reading.
 
@@ -23,7 +24,9 @@ def decode(host: Fields) -> HostStatus:
         policy_generation=host.number("policyGeneration"),
         timings=_timings(host.maybe("timings")),
         capacity=_capacity(host.part("capacity")),
-        storage_failing=host.text("storage") == "Failing",
+        storage_failing=host.text("storage") == _FAILING,
+        hypervisor_failing=host.text("hypervisor") == _FAILING,
+        heart_failing=host.text("heart") == _FAILING,
         servers=tuple(_report(part) for part in host.parts("servers")),
     )
 
@@ -91,7 +94,9 @@ def encode(host: HostStatus) -> dict[str, Any]:
         "policyGeneration": host.policy_generation or None,
         "timings": codec_policy.written_timings(host.timings) if host.timings else None,
         "capacity": _written_capacity(host.capacity),
-        "storage": "Failing" if host.storage_failing else None,
+        "storage": _FAILING if host.storage_failing else None,
+        "hypervisor": _FAILING if host.hypervisor_failing else None,
+        "heart": _FAILING if host.heart_failing else None,
         "servers": listed(_written_report(report) for report in host.servers[:512]),
     }
 

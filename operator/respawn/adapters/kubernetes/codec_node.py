@@ -168,6 +168,12 @@ _BY_REASON = {
     Reason.UNRESPONSIVE_BUT_RUNNING: "Unresponsive",
     Reason.CUT_OFF_BUT_ALIVE: "CutOff",
     Reason.DEAD: "Dead",
+    Reason.UNREACHABLE: "NoStorage",
+    Reason.STORAGE_LOST: "NoStorage",
+    Reason.TOO_MANY_HOSTS: "Held",
+    Reason.NO_OTHER_HEART: "Held",
+    Reason.CEPH_UNPROVEN: "Held",
+    Reason.API_UNPROVEN: "Held",
 }
 
 

@@ -97,6 +97,10 @@ class LibvirtHypervisor:
 
     # Looking.
 
+    async def ping(self) -> None:
+        """libvirtd answers, as of now."""
+        await self._looks.call(lambda c: c.getLibVersion(), LOOK_DEADLINE)
+
     async def look(self, uid: str) -> Look:
         """The domain with that UUID in any state, and its QEMU processes, both as of now.
 

@@ -35,6 +35,8 @@ def status(view: HostView, node: Node, details: Mapping[str, ServerReport]) -> H
         policy_generation=view.policy_generation,
         timings=view.timings,
         storage_failing=view.storage_failing,
+        hypervisor_failing=view.hypervisor_failing,
+        heart_failing=view.heart_failing,
     )
     if not view.scanned:
         # An agent that was just started does not take back what the one before it said: nobody
