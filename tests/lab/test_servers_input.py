@@ -133,6 +133,35 @@ def test_a_wrong_checksum_is_told_with_the_right_one(desk: Desk) -> None:
         desk.lab.kubectl("delete", "serverimage", "forged", "--timeout=30s")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [({"monitors": ["198.51.100.99:3300"]}, "Unreachable"), ({"clientName": "nobody"}, "Refused")],
+    ids=["monitors", "client"],
+)
+def test_a_pool_to_which_its_own_words_do_not_lead_is_not_ready(
+    desk: Desk, wrong: dict[str, Any], reason: str
+) -> None:
+    """Although another pool leads to the same cluster: hosts go the way that this one names."""
+    pool = desk.cluster("storagepool", "ceph")
+    assert pool is not None
+    ceph = pool["spec"]["ceph"]
+
+    def ready() -> tuple[str, str]:
+        found = desk.cluster("storagepool", "astray") or {}
+        conditions = {c["type"]: c for c in found.get("status", {}).get("conditions", [])}
+        return conditions.get("Ready", {}).get("status", ""), str(conditions.get("Ready", {}))
+
+    try:
+        create(desk, pool, "astray", {"ceph": {**ceph, **wrong}})
+        told = eventually("it is told", lambda: (said := ready())[0] == "False" and said[1])
+        print(told)
+        assert reason in told
+        create(desk, pool, "astray", {"ceph": ceph})
+        eventually("it is Ready", lambda: ready()[0] == "True")
+    finally:
+        desk.lab.kubectl("delete", "storagepool", "astray", "--timeout=30s")
+
+
 def test_who_waits_costs_at_most_two_looks_a_minute(desk: Desk) -> None:
     """Whatever goes on around it: here another server comes and goes."""
     desk.apply(desk.blank("waits", memory={"size": "64Gi"}))

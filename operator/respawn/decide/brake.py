@@ -38,6 +38,12 @@ def limit(world: World) -> int:
     return max(1, ceil(hosts / 3))
 
 
+def many_in_doubt(world: World, now: Now) -> bool:
+    """Whether more hosts are in doubt than may fail within one window."""
+    states = (liveness.verdict(world, n, now).state for n in world.nodes.values())
+    return sum(state in liveness.DOUBTFUL for state in states) > limit(world)
+
+
 def failing(world: World, node: Node, now: Now) -> int:
     """How many hosts failed within one window of `node`'s failure, itself included.
 

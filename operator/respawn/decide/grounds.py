@@ -65,6 +65,18 @@ def held(world: World, node: Node, now: Now) -> Reason | None:
     return blocked[0] if blocked else brake.doubt(world, node, now)
 
 
+def hitch(world: World, node: Node, now: Now) -> str | None:
+    """What will keep a host that is in doubt from being fenced when its time is over, as far as
+    that can be seen now; None: nothing.
+    """
+    blocked = obstacle(world, node)
+    if blocked is not None:
+        return f"it cannot be fenced: {blocked[1]}"
+    if brake.many_in_doubt(world, now):
+        return "so many hosts are in doubt at once that they will be held, and not fenced"
+    return None
+
+
 def doom(world: World, node: Node, now: Now) -> Reason | None:
     """Why the servers on this host are to be revoked; None: they stay."""
     if node.fence.phase is not FencePhase.OK:

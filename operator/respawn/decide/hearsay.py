@@ -34,32 +34,57 @@ def of(world: World, node: Node, now: Now) -> Silence | None:
     """What the silence of `node` means for its servers; None: what its agent said last holds."""
     v = liveness.verdict(world, node, now)
     if v.state in (State.API_LOST, State.HEALTHY, State.UNKNOWN):
-        return _without_agent(world, node) or _without_libvirtd(node, v.state)
+        without_storage = _without_storage(world, node, now) if v.state is State.UNKNOWN else None
+        silence = _without_agent(world, node) or without_storage
+        return silence or _without_libvirtd(node, v.state)
     if v.state in (State.STORAGE_DOUBT, State.STORAGE_LOST):
-        return _without_storage(world, node, v.state) or _without_agent(world, node)
+        return _without_storage(world, node, now) or _without_agent(world, node)
     if v.failed_at is None:
         return None
     fence_begins = v.condemned and grounds.held(world, node, now) is None
     if now.mono < v.failed_at + TELL_AFTER or fence_begins:
         # A suspicion takes nothing back that was told before it.
-        return _without_agent(world, node) or _without_storage(world, node, v.state)
+        return _without_agent(world, node) or _without_storage(world, node, now)
     if v.condemned:
         message = f"{node.name} looks dead and is not fenced: its Node says why"
         return Silence("False", Reason.DEAD, message)
+    return Silence("Unknown", Reason.UNREACHABLE, _doubtful(world, node, v.state, now))
+
+
+def _doubtful(world: World, node: Node, state: State, now: Now) -> str:
+    """Silent everywhere, and perhaps not dead."""
+    if state is State.CUT_OFF:
+        return (
+            f"{node.name} is cut off from the API and from Ceph, but its libvirt answers: its "
+            "servers may run, and are left alone; mend its networks"
+        )
+    if state is State.UNRESPONSIVE_RUNNING:
+        return (
+            f"only the kernel of {node.name} answers, but its servers hold their disks: they are "
+            "left alone; look at it, or power it off"
+        )
     message = f"{node.name} has lost contact with the API and with Ceph; it may or may not be dead"
-    at = liveness.judged_at(world, node, v.state)
-    if at is not None:
-        message += f"; judged at {at:%H:%M:%S}Z, and its servers start elsewhere if it is"
-    return Silence("Unknown", Reason.UNREACHABLE, message)
+    at = liveness.judged_at(world, node, state)
+    if at is None:
+        return message
+    hitch = grounds.hitch(world, node, now)
+    if hitch is not None:
+        return f"{message}; {hitch}"
+    return f"{message}; judged at {at:%H:%M:%S}Z, and its servers start elsewhere if it is"
 
 
-def _without_storage(world: World, node: Node, state: State) -> Silence | None:
+def _without_storage(world: World, node: Node, now: Now) -> Silence | None:
     """Their QEMUs run, and libvirt says so; but whatever a guest writes waits."""
     if not node.host.storage_failing:
         return None  # only its heart is silent
     message = f"{node.name} does not reach its storage: what its servers write waits until it does"
-    at = liveness.judged_at(world, node, state)
-    if at is not None:
+    state = liveness.verdict(world, node, now).state
+    at, hitch = liveness.judged_at(world, node, state), grounds.hitch(world, node, now)
+    if grounds.held(world, node, now) is not None:
+        message += "; it is not fenced, its Node says why"
+    elif at is not None and hitch is not None:
+        message += f"; {hitch}"
+    elif at is not None:
         message += f"; at {at:%H:%M:%S}Z it is fenced, and they start elsewhere"
     return Silence("False", Reason.UNREACHABLE, message, "NoStorage")
 

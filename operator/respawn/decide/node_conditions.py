@@ -20,11 +20,16 @@ _SENTENCES = {
     ),
     State.REBOOTED: (Reason.HOST_REBOOTED, "it beats in Ceph with another boot ID"),
     State.STORAGE_DOUBT: (Reason.UNREACHABLE, "its heart in Ceph is silent, its agent is not"),
-    State.CUT_OFF: (Reason.CUT_OFF_BUT_ALIVE, "both hearts are silent, its libvirt answers"),
+    State.CUT_OFF: (
+        Reason.CUT_OFF_BUT_ALIVE,
+        "its Lease and its heart are silent, but its libvirt answers: it is not fenced; mend its "
+        "networks, or start respawn-agent and respawn-heart",
+    ),
     State.UNRESPONSIVE: (Reason.UNRESPONSIVE, "only its kernel answers"),
     State.UNRESPONSIVE_RUNNING: (
         Reason.UNRESPONSIVE_BUT_RUNNING,
-        "only its kernel answers, but its servers hold their disks; look at it",
+        "only its kernel answers, but its servers hold their disks: it is not fenced; look at it, "
+        "or power it off",
     ),
     State.DEAD: (Reason.DEAD, "nothing of it answers"),
     State.UNRESPONSIVE_DEAD: (
@@ -119,8 +124,10 @@ def _agent(world: World, node: Node, now: Now) -> Row:
 
 def _storage_fails(world: World, node: Node, now: Now) -> str:
     at = liveness.judged_at(world, node, liveness.verdict(world, node, now).state)
-    end = f"; fenced at {at:%H:%M:%S}Z unless it works again" if at is not None else ""
-    return f"its agent sees storage I/O fail{end}"
+    if at is None:
+        return "its agent sees storage I/O fail"
+    end = grounds.hitch(world, node, now) or f"fenced at {at:%H:%M:%S}Z unless it works again"
+    return f"its agent sees storage I/O fail; {end}"
 
 
 def _storage(world: World, node: Node, now: Now) -> Row:
@@ -271,7 +278,8 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
     if why is not None:
         blocked = grounds.obstacle(world, node)
         because = blocked[1] if blocked and blocked[0] is why else _HELD[why]
-        return Type.READY, "False", why, "it looks dead and is not fenced: " + because
+        lost = "has lost its storage" if node.host.storage_failing else "looks dead"
+        return Type.READY, "False", why, f"it {lost} and is not fenced: {because}"
     state = _state(world, node, now)
     if state not in (State.HEALTHY, State.SUSPECT):
         reason, message = _sentence(world, node, now)
@@ -311,5 +319,6 @@ def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
     if state is State.STORAGE_DOUBT and at is not None:
         return reason, _storage_fails(world, node, now)
     if state is State.UNRESPONSIVE and at is not None:
-        message += f"; fenced at {at:%H:%M:%S}Z if its QEMUs hold no disks any more then"
+        end = f"fenced at {at:%H:%M:%S}Z if its QEMUs hold no disks any more then"
+        message += f"; {grounds.hitch(world, node, now) or end}"
     return reason, message

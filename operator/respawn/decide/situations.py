@@ -67,7 +67,7 @@ def paused(case: Case, report: ServerReport) -> Situation:
     """By its agent, because contact was lost; or by a person."""
     node = case.server.placement.node
     reason = known(report.reason, Reason.PAUSED)
-    message = f"{node} has lost contact; it runs on as soon as contact is back"
+    message = f"the agent of {node} has no contact: it runs on when Ceph or the API is back"
     if reason is Reason.SUSPENDED:
         message = f"somebody suspended its domain on {node}; virsh resume lets it run on"
     return replace(here(case, "Paused", reason, message), report=report)

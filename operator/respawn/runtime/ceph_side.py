@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from respawn.adapters.ceph.access import Access
+from respawn.adapters.ceph.access import Access, fixed
 from respawn.adapters.ceph.fence import CephFence
 from respawn.adapters.ceph.hearts import CephHearts
 from respawn.adapters.ceph.images import CephImages
@@ -32,6 +32,7 @@ class CephSide:
         self._known: dict[str, tuple[Pool, str]] = {}
         """Replaced whole: it is read in other threads too."""
         self._opened: tuple[_Hearts, ...] = ()
+        self._proven: set[Access] = set()
         self.images = CephImages(self._where)
         self.hearts = self.open_hearts()
         self.fence = CephFence(self._where, self._own)
@@ -55,8 +56,7 @@ class CephSide:
         return min(known, key=lambda found: (found[0].created or _LONG_AGO, found[0].name))
 
     def _where(self) -> Access:
-        pool, key = self.first()
-        return Access(pool.client, fsid=pool.fsid, monitors=pool.monitors, key=key)
+        return _access(*self.first())
 
     def _own(self) -> frozenset[str]:
         return self.images.addresses.union(*(hearts.addresses for hearts in self._opened))
@@ -74,9 +74,26 @@ class CephSide:
     # Library.
 
     async def usage(self, pool: Pool) -> Usage:
-        """How full it is."""
+        """How full it is, once the way that it names itself has led there."""
+        await self._prove_way_to(pool)
         found = await self.images.usage(pool)
         return Usage(found.total, found.used)
+
+    async def _prove_way_to(self, pool: Pool) -> None:
+        """Connect to it as it says: the hosts will. Raises Refused, Unavailable.
+
+        The way that is used all the time needs no such proof, nor does one that has led there once.
+        """
+        known = self._known.get(pool.name)
+        if known is None or _access(*known) in (self._where(), *self._proven):
+            return
+        access = _access(*known)
+        trial = CephImages(fixed(access))
+        try:
+            await trial.usage(pool)
+        finally:
+            await trial.close()
+        self._proven.add(access)
 
     async def import_image(self, image: Image, pool: Pool, progress: Progress) -> int:
         """Import it unless it is there, verified."""
@@ -137,6 +154,10 @@ class _Hearts:
         self.closed = True
         if self._hearts is not None:
             await self._hearts.close()
+
+
+def _access(pool: Pool, key: str) -> Access:
+    return Access(pool.client, fsid=pool.fsid, monitors=pool.monitors, key=key)
 
 
 def source_of(origin: Origin | None) -> Source:
