@@ -11,6 +11,7 @@ from respawn.decide.liveness import State
 from respawn.model.base import Now
 from respawn.model.conditions import Reason, Status, Type, find
 from respawn.model.node import Node
+from respawn.model.server import Server
 from respawn.model.sight import Pulse, Sight
 from respawn.model.world import World
 
@@ -51,6 +52,24 @@ def of(world: World, node: Node, now: Now) -> Silence | None:
     return Silence("Unknown", Reason.UNREACHABLE, _doubtful(world, node, v.state, now))
 
 
+def as_told(world: World, server: Server, node: Node, now: Now) -> Silence | None:
+    """What a silence was told to mean before stands as long as the host is in doubt: who looks for
+    the last time before a fence knows nothing better. None: nothing of the kind was told.
+    """
+    told = find(server.status.conditions, Type.READY)
+    if told is None or told.status == "True" or told.reason not in _SILENCES:
+        return None
+    if liveness.verdict(world, node, now).state not in liveness.DOUBTFUL:
+        return None
+    reason = next(reason for reason in _SILENCES if reason == told.reason)
+    without_storage = (told.status, reason) == ("False", Reason.UNREACHABLE)
+    return Silence(told.status, reason, told.message, _NO_STORAGE if without_storage else "Unknown")
+
+
+_NO_STORAGE = "NoStorage"
+_SILENCES = (Reason.AGENT_DOWN, Reason.UNREACHABLE, Reason.DEAD, Reason.HYPERVISOR_DOWN)
+
+
 def _doubtful(world: World, node: Node, state: State, now: Now) -> str:
     """Silent everywhere, and perhaps not dead."""
     if state is State.CUT_OFF:
@@ -86,7 +105,7 @@ def _without_storage(world: World, node: Node, now: Now) -> Silence | None:
         message += f"; {hitch}"
     elif at is not None:
         message += f"; at {at:%H:%M:%S}Z it is fenced, and they start elsewhere"
-    return Silence("False", Reason.UNREACHABLE, message, "NoStorage")
+    return Silence("False", Reason.UNREACHABLE, message, _NO_STORAGE)
 
 
 def _without_libvirtd(node: Node, state: State) -> Silence | None:

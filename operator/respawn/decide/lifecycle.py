@@ -104,6 +104,7 @@ def _stop(case: Case) -> Decision:
 
 def _watch(case: Case, node: Node, report: ServerReport | None) -> Decision:
     silence = hearsay.of(case.world, node, case.now)
+    silence = silence or hearsay.as_told(case.world, case.server, node, case.now)
     if silence is not None and (report is None or report.state is not ReportState.ENDED):
         return case.do(None, situations.unheard(case, report, silence))
     if report is None or report.state is ReportState.STARTING:

@@ -87,7 +87,7 @@ def _uncertain(world: World, node: Node, state: State) -> bool:
     sight = world.sights.get(node.name, Sight())
     limit = liveness.timings_for(world, node).fence_after
     if state is State.API_LOST:
-        return sight.lease.heeded < limit
+        return sight.lease.heeded < limit or sight.heart.found
     if state is State.UNKNOWN:
         return _not_read_yet(sight, limit)
     seen_once = not (sight.lease.moved and sight.heart.moved)

@@ -1,6 +1,6 @@
 """What a node means for its servers: who learns of it when that changes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from respawn.decide import grounds, hearsay, liveness
 from respawn.decide.hearsay import Silence
@@ -19,6 +19,8 @@ class Fate:
     silence: Silence | None = None
     over: bool = False
     """A person's word about its boot is believed."""
+    in_doubt: bool = False
+    """What was told of its silence stands."""
 
 
 class Fates:
@@ -41,11 +43,15 @@ class Fates:
         fate = Fate()
         if node is not None and world.me.leader:
             doom, silence = grounds.doom(world, node, now), hearsay.of(world, node, now)
-            fate = Fate(doom, silence, grounds.over(world, node, now))
+            state = liveness.verdict(world, node, now).state
+            over, in_doubt = grounds.over(world, node, now), state in liveness.DOUBTFUL
+            fate = Fate(doom, silence, over, in_doubt)
         before = self._fates.get(name, Fate())
         if fate == before:
             return
         self._fates[name] = fate
+        if fate == replace(before, in_doubt=True):
+            return  # a doubt that begins takes nothing back
         urgent = fate.doom is not None and fate.doom != before.doom
         urgent = urgent or (fate.over and not before.over)
         for server in by_priority(world.here(name)):

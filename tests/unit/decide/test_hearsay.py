@@ -2,7 +2,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.unit.decide.builders import T0, WALL, node, now, pulse, sight, world
+from tests.unit.decide.builders import T0, WALL, node, now, placed, pulse, server, sight, world
 
 from respawn.decide import hearsay, liveness, node_conditions
 from respawn.model.conditions import Condition, Reason, Type, find
@@ -58,6 +58,20 @@ def test_what_will_be_judged_names_when() -> None:
         found = hearsay.of(w, host, now())
         assert ready is not None and end in ready.message
         assert found is not None and end in found.message
+    # Of two hosts at once the brake would hold both; and some cannot be fenced at all.
+    two = (
+        failing,
+        replace(node("host-2"), host=replace(node("host-2").host, storage_failing=True)),
+    )
+    seen = {"host-1": sight(0, 12), "host-2": sight(0, 12)}
+    for w, why in (
+        (world(nodes=(*two, node("host-3")), sights=seen), "they will be held"),
+        (world(nodes=(failing,), sights=seen, protected=frozenset({"198.51.100.11"})), "cannot be"),
+    ):
+        ready = find(node_conditions.outlook(w, failing, now()).conditions, Type.READY)
+        found = hearsay.of(w, failing, now())
+        assert ready is not None and why in ready.message and "fenced at" not in ready.message
+        assert found is not None and why in found.message and "start elsewhere" not in found.message
     # Its heart beats: only some I/O fails, and nothing ends that by itself.
     w = world(nodes=(failing,), sights={"host-1": sight()})
     found = hearsay.of(w, failing, now())
@@ -143,3 +157,23 @@ def test_silence_while_the_api_was_away_is_nobodys() -> None:
     assert heard.seen("b", T0, WALL).heeded == 1
     assert heard.seen("c", T0, WALL).broke == 0
     assert away.heeded == 2 and away.moved and not Pulse().seen("a", T0, WALL).moved
+
+
+@pytest.mark.parametrize(
+    ("told", "seen", "stands"),
+    [
+        (("Unknown", Reason.AGENT_DOWN), sight(12, 12, testimony=said(Answer.SILENCE)), True),
+        (("False", Reason.DEAD), sight(60, 60), True),
+        (("False", Reason.UNREACHABLE), sight(60, 60), True),
+        (("True", Reason.RUNNING), sight(60, 60), False),
+        (("False", Reason.STARTING), sight(60, 60), False),
+        (("Unknown", Reason.AGENT_DOWN), sight(), False),  # its host is heard again
+    ],
+)
+def test_what_was_told_stands_while_its_host_is_in_doubt(told, seen, stands: bool) -> None:
+    """In the second in which its host is fenced nobody is said to run there."""
+    before = Condition(Type.READY, *told, "as it was told", 1)
+    it = server(placement=placed(), status={"conditions": (before,)})
+    found = hearsay.as_told(world(it, sights={"host-1": seen}), it, node(), now())
+    assert (found is not None) is stands
+    assert found is None or (found.status, found.reason, found.message) == (*told, "as it was told")
