@@ -65,6 +65,11 @@ def held(world: World, node: Node, now: Now) -> Reason | None:
     return blocked[0] if blocked else brake.doubt(world, node, now)
 
 
+def only_beginning(world: World) -> bool:
+    """Whether this process has not heard Ceph yet, or read its maps: it has just begun."""
+    return world.me.ceph_ok_at is None or world.protected is None
+
+
 def hitch(world: World, node: Node, now: Now) -> str | None:
     """What will keep a host that is in doubt from being fenced when its time is over, as far as
     that can be seen now; None: nothing.

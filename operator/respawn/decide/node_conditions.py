@@ -74,10 +74,13 @@ def _kept(world: World, node: Node, now: Now) -> Row | None:
     before = find(node.conditions, Type.READY)
     if before is None or before.status == "True":
         return None
-    bad = before.reason in _HELD or before.reason in {reason for reason, _ in _SENTENCES.values()}
-    if not bad or not _uncertain(world, node, liveness.verdict(world, node, now).state):
-        return None
-    return Type.READY, before.status, before.reason, before.message
+    was_held = before.reason in _HELD
+    bad = was_held or before.reason in {reason for reason, _ in _SENTENCES.values()}
+    # Who has just begun holds what others held, for want of proofs; theirs was the better reason.
+    begins = was_held and grounds.held(world, node, now) and grounds.only_beginning(world)
+    if begins or (bad and _uncertain(world, node, liveness.verdict(world, node, now).state)):
+        return Type.READY, before.status, before.reason, before.message
+    return None
 
 
 def _uncertain(world: World, node: Node, state: State) -> bool:
@@ -286,8 +289,10 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
         return Type.READY, "Unknown" if state is State.UNKNOWN else "False", reason, message
     if liveness.other_boot(node, world.sights.get(node.name, Sight())):
         return Type.READY, "Unknown", Reason.FIRST_SIGNS_AWAITED, _NO_BEAT_YET
+    # A suspicion takes nothing back: what is silent in it is about to be judged.
+    needed = _NEEDED if state is State.HEALTHY else (Type.FENCING_READY,)
     for kind, status, reason, message in rows:
-        if kind in _NEEDED and status == "False":
+        if kind in needed and status == "False":
             return Type.READY, "False", reason, message
     told = _removal(world, node) if node.deleting else ""
     told = told or (_HEART_DOWN if node.host.heart_failing else "")

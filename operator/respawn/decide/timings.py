@@ -86,6 +86,10 @@ def _held(world: World, told: Policy, now: Now) -> Condition:
     unfenced = [n for n in world.nodes.values() if n.fence.phase is FencePhase.OK]
     why = {node.name: grounds.held(world, node, now) for node in unfenced}
     generation = world.policy.generation
+    before = find(told.conditions, Type.FAILOVER_HELD)
+    was_held = before is not None and before.status == "True"
+    if before is not None and was_held and any(why.values()) and grounds.only_beginning(world):
+        return before  # its reason was the better one
     for reason, advice in _HELD_BY.items():
         held = sorted(name for name, found in why.items() if found == reason)
         if held:
@@ -93,8 +97,7 @@ def _held(world: World, told: Policy, now: Now) -> Condition:
             late = _too_early(world.policy, now) if reason is Reason.TOO_MANY_HOSTS else ""
             message = f"{', '.join(held)} {look} dead, but {advice}{late}"
             return Condition(Type.FAILOVER_HELD, "True", reason, message, generation)
-    before = find(told.conditions, Type.FAILOVER_HELD)
-    if before is not None and before.status == "True" and any(_told_held(n) for n in unfenced):
+    if before is not None and was_held and any(_told_held(n) for n in unfenced):
         return before  # an operator that has just begun does not know better yet
     return Condition(Type.FAILOVER_HELD, "False", Reason.NOT_NEEDED, "", generation)
 

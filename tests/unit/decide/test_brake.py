@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from tests.unit.decide.builders import ME, T0, WALL, fenced, node, now, pulse, sight, world
 
-from respawn.decide import brake, timings
+from respawn.decide import brake, node_conditions, timings
 from respawn.model.base import Now
 from respawn.model.conditions import Condition, Reason, Type, find
 from respawn.model.node import FencePhase, Node
@@ -182,3 +182,21 @@ def test_a_fenced_host_is_not_said_to_be_held() -> None:
     assert found is not None
     told = find(found.conditions, Type.FAILOVER_HELD)
     assert told is not None and told.status == "False"
+
+
+def test_who_has_just_begun_has_no_better_reason_to_hold() -> None:
+    """Neither on the policy nor on the Node does its own want of proofs replace what was told."""
+    beginning = Me(ME, leader=True, lease_until=T0 + 5, api_ok_at=T0, ceph_ok_at=None)
+    nodes = (told_held(), node("host-2"), node("host-3"))
+    policy = Policy(conditions=(HELD,))
+    for me, reason in (
+        (beginning, Reason.TOO_MANY_HOSTS),
+        (replace(beginning, ceph_ok_at=T0 - 60), Reason.CEPH_UNPROVEN),
+    ):
+        w = world(nodes=nodes, sights={"host-1": DEAD}, me=me, policy=policy)
+        found = timings.enforced(w, policy, 5.0, now())
+        assert found is not None
+        held = find(found.conditions, Type.FAILOVER_HELD)
+        ready = find(node_conditions.outlook(w, nodes[0], now()).conditions, Type.READY)
+        assert held is not None and ready is not None
+        assert held.reason == ready.reason == reason

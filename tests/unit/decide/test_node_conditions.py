@@ -157,3 +157,12 @@ def test_an_address_that_is_in_use_is_told_with_its_owner() -> None:
     found = find(told, Type.FENCING_READY)
     assert found is not None and found.reason == Reason.ADDRESS_IN_USE
     assert "198.51.100.12 also belongs to host-2" in found.message
+
+
+def test_a_suspicion_says_nothing_of_its_parts() -> None:
+    """Neither its heart nor its libvirt is what it is not Ready for, in the moment of the fence."""
+    host = node(conditions=(Condition("Ready", "True", Reason.ALIVE, "", 1, WALL),))
+    for said in (None, Testimony(T0 - 1, Answer.SILENCE), Testimony(T0 - 1, Answer.KERNEL)):
+        w = world(nodes=(host, node("host-2")), sights={"host-1": sight(7, 9, testimony=said)})
+        found = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
+        assert found is not None and (found.status, found.message) == ("True", "")
