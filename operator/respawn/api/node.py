@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from respawn.api.base import Extra, Model, Resource, named_like_a_host, rule, rules, unique
 from respawn.api.node_status import NodeStatus
-from respawn.api.types import BootID, IPAddress, Quantity
+from respawn.api.types import BootID, HostAddress, Quantity
 
 
 class Libvirt(Model):
@@ -27,7 +27,7 @@ class Libvirt(Model):
     )
 
 
-HostAddresses = Annotated[list[IPAddress], Field(max_length=8), unique()]
+HostAddresses = Annotated[list[HostAddress], Field(max_length=8), unique()]
 
 
 class Addresses(Model):

@@ -212,8 +212,8 @@ class NodeStatus(Status):
     state: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
         description="Summary for people: Ready, Cordoned, Drain, Deleting, AgentDown, "
-        "Unresponsive, CutOff, NoStorage, Dead, Held, Fencing, Fenced, Rejoining, NotRegistered, "
-        "NotReady, Unknown. "
+        "LibvirtDown, Unresponsive, CutOff, NoStorage, Dead, Held, Fencing, Fenced, Rejoining, "
+        "NotRegistered, NotReady, Unknown. "
         "No program should read it; read the conditions.",
     )
     servers: Count | None = Field(default=None, description="Number of servers placed here.")

@@ -20,7 +20,12 @@ class HTTPSource(Model):
             rule(
                 "self.matches('^https?://.+')",
                 "must be a URL such as https://images.example.com/debian-12.raw",
-            )
+            ),
+            rule(
+                "!self.matches('^https?://[^/?#]*@')",
+                "a user and password in the URL would be seen by everybody who may read the image: "
+                "use a URL that needs none",
+            ),
         ),
     ] = Field(
         description="Where the operator fetches it, such as https://images.example.com/a.raw."

@@ -96,6 +96,17 @@ IPAddress = Annotated[
     ),
 ]
 
+HostAddress = Annotated[
+    IPAddress,
+    Extra(
+        rule(
+            "!isIP(self) || ip(self).isGlobalUnicast()",
+            "must be an address of this host alone: not a loopback, link-local, multicast or "
+            "unspecified one",
+        )
+    ),
+]
+
 MACAddress = Annotated[
     str,
     Field(min_length=17, max_length=17),
@@ -108,17 +119,32 @@ MACAddress = Annotated[
     ),
 ]
 
+_LABEL_NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_LABEL_KEY = f"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_LABEL_NAME}$"
+
 LabelKey = Annotated[
     str,
     Field(min_length=1, max_length=317),
     Extra(
         rule(
-            "self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
-            "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
+            f"self.matches('{_LABEL_KEY}')",
             "must be a label key of hosts, such as respawn.dev/host or rack",
         )
     ),
 ]
+
+Labels = Annotated[
+    dict[str, Annotated[str, Field(max_length=63)]],
+    Field(max_length=16),
+    Extra(
+        rule(
+            f"self.all(k, k.matches('{_LABEL_KEY}') && self[k].matches('^({_LABEL_NAME})?$'))",
+            "no host can have such a label: a key is like rack or respawn.dev/host, a value of "
+            "letters, digits, -, _ and .",
+        )
+    ),
+]
+"""Labels that a host must have, with their values."""
 
 InterfaceName = Annotated[
     str,

@@ -11,6 +11,7 @@ from respawn.api.types import (
     Duration,
     InterfaceName,
     LabelKey,
+    Labels,
     MACAddress,
     Name,
     Quantity,
@@ -156,9 +157,7 @@ class AntiAffinity(Model):
 class Placement(Model):
     """Where the server may run."""
 
-    node_selector: Annotated[
-        dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)
-    ] = Field(
+    node_selector: Labels = Field(
         default_factory=dict, description="Labels a host must have, all of them, with these values."
     )
     preferred_nodes: Annotated[list[Name], Field(max_length=16), unique()] = Field(

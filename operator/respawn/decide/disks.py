@@ -94,6 +94,9 @@ def _blocked(world: World, disk: Disk, *, made: bool) -> DiskState | None:
     if pool is None:
         message = f"disk {disk.name}: there is no StoragePool {disk.pool}; create it"
         return DiskState(reason=Reason.UNKNOWN_POOL, message=message)
+    if pool.deleting:
+        message = f"disk {disk.name}: StoragePool {disk.pool} is being deleted; name another one"
+        return DiskState(reason=Reason.POOL_NOT_READY, message=message)
     if not pool.ready:
         message = f"disk {disk.name}: waits until StoragePool {disk.pool} is Ready"
         return DiskState(reason=Reason.POOL_NOT_READY, message=message)

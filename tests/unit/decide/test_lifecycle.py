@@ -560,3 +560,10 @@ def test_a_word_against_a_boot_that_lives_moves_nothing() -> None:
     seen = {"host-1": silent}
     assert isinstance(decision(runs, hosts=hosts, sights=seen).step, actions.Revoke)
     assert isinstance(decision(ended, hosts=hosts, sights=seen).step, actions.Place)
+
+
+def test_a_pool_that_is_being_deleted_is_not_waited_for() -> None:
+    pools = {"ceph": Pool("ceph", pool="vms", deleting=True)}
+    found = find(decision(server(), pools=pools).outlook.conditions, Type.READY)
+    assert found is not None and found.reason == Reason.POOL_NOT_READY
+    assert "is being deleted; name another one" in found.message

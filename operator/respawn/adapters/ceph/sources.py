@@ -48,6 +48,8 @@ class FileSource:
     def open(self, handle: Handle, pool: str) -> Iterator[Stream]:
         """See Source."""
         path = Path(self.path)
+        if path.exists() and not (path.is_file() or path.is_block_device()):
+            raise Refused(Reason.SOURCE_UNREADABLE, f"{self.path} is no file with an image in it")
         try:
             with path.open("rb") as file:
                 yield Stream(_chunks(file), path.stat().st_size)

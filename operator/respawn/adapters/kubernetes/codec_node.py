@@ -168,6 +168,7 @@ _BY_REASON = {
     Reason.UNRESPONSIVE_BUT_RUNNING: "Unresponsive",
     Reason.CUT_OFF_BUT_ALIVE: "CutOff",
     Reason.DEAD: "Dead",
+    Reason.HYPERVISOR_DOWN: "LibvirtDown",
     Reason.UNREACHABLE: "NoStorage",
     Reason.STORAGE_LOST: "NoStorage",
     Reason.TOO_MANY_HOSTS: "Held",
