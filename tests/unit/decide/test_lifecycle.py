@@ -564,6 +564,7 @@ def test_a_word_against_a_boot_that_lives_moves_nothing() -> None:
 
 def test_a_pool_that_is_being_deleted_is_not_waited_for() -> None:
     pools = {"ceph": Pool("ceph", pool="vms", deleting=True)}
-    found = find(decision(server(), pools=pools).outlook.conditions, Type.READY)
+    new = server(spec={"disks": (Disk("data", "ceph", GIB),)})
+    found = find(decision(new, pools=pools).outlook.conditions, Type.READY)
     assert found is not None and found.reason == Reason.POOL_NOT_READY
     assert "is being deleted; name another one" in found.message
