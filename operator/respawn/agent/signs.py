@@ -12,9 +12,9 @@ from respawn.ports.cluster import Lease
 from respawn.ports.errors import Conflict, NotFound, PortError, Refused
 
 LOOK_AGAIN = 1.0
-LIBVIRTD_LATE = 4
-"""Questions in a row, one a second or slower, that libvirtd leaves unanswered before that is told:
-one that is restarted misses a few."""
+LIBVIRTD_LATE = 4.0
+"""Seconds, and more than one question, for which libvirtd is silent before that is told: one that
+is restarted takes a moment."""
 HEART_LATE = 10.0
 """Seconds after which a silent heart process is told of: one that is restarted takes a few."""
 CONFLICTS = 4
@@ -146,14 +146,15 @@ class Signs:
 
     async def watch_libvirtd(self) -> None:
         """Does it answer? Its servers run on without it, but nobody sees how, and none starts."""
-        failed = 0
+        clock, failed = self.ports.clock, 0
+        answered = clock.now().mono
         while True:
             try:
                 await self.ports.hypervisor.ping()
-                failed = 0
+                answered, failed = clock.now().mono, 0
             except PortError:
                 failed += 1
-            failing = failed >= LIBVIRTD_LATE
+            failing = failed > 1 and clock.now().mono - answered >= LIBVIRTD_LATE
             if self.state.hypervisor_failing != failing:
                 self.state.hypervisor_failing = failing
                 self._report()
