@@ -114,5 +114,6 @@ def _order(event: dict[str, Any]) -> tuple[str, str]:
 def desk(lab: LabTool) -> Iterator[Desk]:
     """A desk whose servers are deleted in the end."""
     there = Desk(lab)
+    there.apply()  # the namespace, whichever test comes first
     yield there
     there.remove()
