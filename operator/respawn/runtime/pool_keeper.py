@@ -16,7 +16,7 @@ from respawn.model.conditions import Reason
 from respawn.model.storage import Pool
 from respawn.model.world import Trouble
 from respawn.ports.clock import Clock
-from respawn.ports.errors import NotFound, PortError, Refused, Unavailable
+from respawn.ports.errors import PortError, Refused, Unavailable
 from respawn.ports.library import Library
 from respawn.runtime.guarded import guarded
 from respawn.runtime.store import Store
@@ -117,7 +117,7 @@ class PoolKeeper:
         now = self._clock.now().mono
         try:
             self._learn(pool, await self._key(pool))
-        except (NotFound, Refused) as error:
+        except Refused as error:
             return PoolLook(Trouble(Reason.CREDENTIALS_MISSING, str(error), now))
         try:
             usage = await self._library.usage(pool)

@@ -7,7 +7,7 @@ from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.resources import SECRETS
 from respawn.model.conditions import Reason
 from respawn.model.storage import Pool
-from respawn.ports.errors import Refused
+from respawn.ports.errors import NotFound, Refused
 
 DEADLINE = 3.0
 FIELD = "key"
@@ -20,11 +20,18 @@ class PoolSecrets:
         self._client = client
 
     async def key(self, pool: Pool) -> str:
-        """The key. Raises NotFound, Refused (there is none in it), Unavailable."""
+        """The key. Raises Refused (there is none), Unavailable."""
         if pool.secret is None:
             raise Refused(Reason.CREDENTIALS_MISSING, "it names no Secret")
         namespace, name = pool.secret
-        found = await self._client.get(SECRETS, name, namespace=namespace, deadline=DEADLINE)
+        try:
+            found = await self._client.get(SECRETS, name, namespace=namespace, deadline=DEADLINE)
+        except NotFound as missing:
+            message = (
+                f"there is no Secret {namespace}/{name}: create it, with the client's cephx key as "
+                f"`{FIELD}`. What is open already stays in use"
+            )
+            raise Refused(Reason.CREDENTIALS_MISSING, message) from missing
         text = (found.get("data") or {}).get(FIELD)
         try:
             key = base64.b64decode(text or "", validate=True).decode().strip()

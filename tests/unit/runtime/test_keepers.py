@@ -20,7 +20,7 @@ from respawn.model.placement import Phase, Placement
 from respawn.model.policy import FAST, Policy
 from respawn.model.server import Disk, DiskStatus, Server, ServerSpec, ServerStatus
 from respawn.model.storage import Image, Kept, Pool
-from respawn.ports.errors import Conflict, NotFound, PortError, Refused, Unavailable
+from respawn.ports.errors import Conflict, PortError, Refused, Unavailable
 from respawn.ports.library import Progress, Usage
 from respawn.runtime.feed import Feed, Misfit
 from respawn.runtime.image_keeper import ImageKeeper
@@ -220,7 +220,7 @@ def why(value: Any) -> tuple[str, str]:
 
 def test_a_pool_is_ready_once_its_key_is_there_and_ceph_answers() -> None:
     async def scenario(world: World) -> None:
-        world.key_error = NotFound("secrets ceph not found")
+        world.key_error = Refused(Reason.CREDENTIALS_MISSING, "there is no Secret")
         world.store.put_pool(POOL)
         await until(lambda: world.api.written)
         assert why(world.store.pools["ceph"]) == ("False", Reason.CREDENTIALS_MISSING)
