@@ -1,43 +1,21 @@
 """What a node's status tells: each aspect judged by itself, Ready as their sum."""
 
-from respawn.decide import fence_table, grounds, liveness
+from respawn.decide import earlier, fence_table, grounds, liveness
+from respawn.decide.earlier import Row
 from respawn.decide.liveness import Sign, State
+from respawn.decide.node_sentences import (
+    HEART_DOWN,
+    HELD,
+    LIBVIRT_DOWN,
+    NO_BEAT_YET,
+    SENTENCES,
+)
 from respawn.model.actions import Outlook
 from respawn.model.base import Now
-from respawn.model.conditions import Condition, Reason, Status, Type, find
+from respawn.model.conditions import Condition, Reason, Status, Type
 from respawn.model.node import FencePhase, Node
 from respawn.model.sight import Answer, Pulse, Sight
 from respawn.model.world import World
-
-Row = tuple[Type, Status, str, str]
-
-_SENTENCES = {
-    State.UNKNOWN: (Reason.UNKNOWN, "its signs of life cannot be read from here"),
-    State.API_LOST: (
-        Reason.AGENT_DOWN,
-        "its agent is down or cut off, its heart beats; its servers are left as they are: start "
-        "respawn-agent, or mend its management network",
-    ),
-    State.REBOOTED: (Reason.HOST_REBOOTED, "it beats in Ceph with another boot ID"),
-    State.STORAGE_DOUBT: (Reason.UNREACHABLE, "its heart in Ceph is silent, its agent is not"),
-    State.CUT_OFF: (
-        Reason.CUT_OFF_BUT_ALIVE,
-        "its Lease and its heart are silent, but its libvirt answers: it is not fenced; mend its "
-        "networks, or start respawn-agent and respawn-heart",
-    ),
-    State.UNRESPONSIVE: (Reason.UNRESPONSIVE, "only its kernel answers"),
-    State.UNRESPONSIVE_RUNNING: (
-        Reason.UNRESPONSIVE_BUT_RUNNING,
-        "only its kernel answers, but its servers hold their disks: it is not fenced; look at it, "
-        "or power it off",
-    ),
-    State.DEAD: (Reason.DEAD, "nothing of it answers"),
-    State.UNRESPONSIVE_DEAD: (
-        Reason.DEAD,
-        "only its kernel answers, and its QEMUs hold no disks any more",
-    ),
-    State.STORAGE_LOST: (Reason.STORAGE_LOST, "it has lost its storage"),
-}
 
 
 def outlook(world: World, node: Node, now: Now) -> Outlook:
@@ -54,54 +32,6 @@ def outlook(world: World, node: Node, now: Now) -> Outlook:
     return Outlook(
         conditions=tuple(Condition(kind, s, r, m, node.generation) for kind, s, r, m in rows)
     )
-
-
-def _state(world: World, node: Node, now: Now) -> State:
-    """What is told of it: what is not certain takes nothing back that was told before."""
-    state, before = liveness.verdict(world, node, now).state, find(node.conditions, Type.READY)
-    if before is None or not _uncertain(world, node, state):
-        return state
-    if before.status == "True":
-        return State.SUSPECT  # which is Ready still
-    if before.reason in _HELD:
-        return State.DEAD
-    told = (s for s, (reason, _) in _SENTENCES.items() if reason == before.reason)
-    return next(told, state)
-
-
-def _kept(world: World, node: Node, now: Now) -> Row | None:
-    """Ready as it was told, if that was bad, and nothing certain is known now."""
-    before = find(node.conditions, Type.READY)
-    if before is None or before.status == "True":
-        return None
-    was_held = before.reason in _HELD
-    bad = was_held or before.reason in {reason for reason, _ in _SENTENCES.values()}
-    # Who has just begun holds what others held, for want of proofs; theirs was the better reason.
-    begins = was_held and grounds.held(world, node, now) and grounds.only_beginning(world)
-    if begins or (bad and _uncertain(world, node, liveness.verdict(world, node, now).state)):
-        return Type.READY, before.status, before.reason, before.message
-    return None
-
-
-def _uncertain(world: World, node: Node, state: State) -> bool:
-    """A suspicion; signs that were not seen yet, or only once, which may be left by a host that is
-    dead; or an agent that could not be heard before, because the API server was away.
-    """
-    sight = world.sights.get(node.name, Sight())
-    limit = liveness.timings_for(world, node).fence_after
-    if state is State.API_LOST:
-        return sight.lease.heeded < limit or sight.heart.found
-    if state is State.UNKNOWN:
-        return _not_read_yet(sight, limit)
-    seen_once = not (sight.lease.moved and sight.heart.moved)
-    return state is State.SUSPECT or (state is State.HEALTHY and seen_once)
-
-
-def _not_read_yet(sight: Sight, limit: float) -> bool:
-    """Whether this process, which may just have begun, has still to read it for the first time."""
-    since, at = sight.lease.read_since, sight.lease.read_at
-    listening = at - since if at is not None and since is not None else 0.0
-    return at is None or (sight.heart.read_at is None and listening < limit)
 
 
 def _sign(world: World, node: Node, pulse: Pulse, now: Now) -> Sign:
@@ -139,17 +69,17 @@ def _storage(world: World, node: Node, now: Now) -> Row:
         return Type.STORAGE_REACHABLE, "False", Reason.UNREACHABLE, message
     sight = world.sights.get(node.name, Sight())
     if liveness.other_boot(node, sight):
-        return Type.STORAGE_REACHABLE, "Unknown", Reason.FIRST_SIGNS_AWAITED, _NO_BEAT_YET
+        return Type.STORAGE_REACHABLE, "Unknown", Reason.FIRST_SIGNS_AWAITED, NO_BEAT_YET
     sign = _sign(world, node, sight.heart, now)
     if sign is Sign.FRESH and node.host.heart_failing:
-        return Type.STORAGE_REACHABLE, "True", Reason.HEART_DOWN, _HEART_DOWN
+        return Type.STORAGE_REACHABLE, "True", Reason.HEART_DOWN, HEART_DOWN
     return _alive(Type.STORAGE_REACHABLE, sign, "its heart in Ceph is silent")
 
 
 def _hypervisor(world: World, node: Node, now: Now) -> Row:
     if liveness.verdict(world, node, now).state is State.HEALTHY:
         if node.host.hypervisor_failing:
-            return Type.HYPERVISOR_REACHABLE, "False", Reason.HYPERVISOR_DOWN, _LIBVIRT_DOWN
+            return Type.HYPERVISOR_REACHABLE, "False", Reason.HYPERVISOR_DOWN, LIBVIRT_DOWN
         return Type.HYPERVISOR_REACHABLE, "True", Reason.ALIVE, ""
     said = world.sights.get(node.name, Sight()).testimony
     if said is None:
@@ -217,8 +147,8 @@ def _schedulable(world: World, node: Node, now: Now) -> Row:
         message = _storage_fails(world, node, now)
         return Type.SCHEDULABLE, "False", Reason.UNREACHABLE, message
     if node.host.hypervisor_failing:
-        return Type.SCHEDULABLE, "False", Reason.HYPERVISOR_DOWN, _LIBVIRT_DOWN
-    if _state(world, node, now) in (State.HEALTHY, State.SUSPECT):
+        return Type.SCHEDULABLE, "False", Reason.HYPERVISOR_DOWN, LIBVIRT_DOWN
+    if earlier.state(world, node, now) in (State.HEALTHY, State.SUSPECT):
         return Type.SCHEDULABLE, "True", Reason.AS_SPECIFIED, ""
     reason, message = _sentence(world, node, now)
     return Type.SCHEDULABLE, "False", reason, message
@@ -250,23 +180,6 @@ def _drain(world: World, node: Node) -> str:
     )
 
 
-_LIBVIRT_DOWN = (
-    "its libvirtd does not answer its agent, its servers run on and nobody sees how: start libvirtd"
-)
-_HEART_DOWN = "respawn-heart is silent there, and its agent beats for it: start respawn-heart"
-_NO_BEAT_YET = "its heart has not beaten in Ceph since it booted"
-_HELD = {
-    Reason.TOO_MANY_HOSTS: "so many hosts failed at once that the fault may be elsewhere; "
-    "kubectl describe respawnpolicy says how to go on",
-    Reason.NO_OTHER_HEART: "no other host is heard in Ceph either; ends when one is",
-    Reason.CEPH_UNPROVEN: "Ceph does not answer the operator itself either, or its maps have not "
-    "been read yet; ends when it does",
-    Reason.API_UNPROVEN: "the API server does not answer the operator; ends when it does",
-    Reason.NOT_LEADER: "its operator's leadership ends",
-}
-"""Why a dead host is left alone, besides what stands in its way alone."""
-
-
 def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
     if node.fence.phase is not FencePhase.OK:
         return (
@@ -274,28 +187,28 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
             "False",
             *next((reason, m) for kind, _, reason, m in rows if kind is Type.FENCED),
         )
-    kept = _kept(world, node, now)
+    kept = earlier.kept(world, node, now)
     if kept is not None:
         return kept
     why = grounds.held(world, node, now)
     if why is not None:
         blocked = grounds.obstacle(world, node)
-        because = blocked[1] if blocked and blocked[0] is why else _HELD[why]
+        because = blocked[1] if blocked and blocked[0] is why else HELD[why]
         lost = "has lost its storage" if node.host.storage_failing else "looks dead"
         return Type.READY, "False", why, f"it {lost} and is not fenced: {because}"
-    state = _state(world, node, now)
+    state = earlier.state(world, node, now)
     if state not in (State.HEALTHY, State.SUSPECT):
         reason, message = _sentence(world, node, now)
         return Type.READY, "Unknown" if state is State.UNKNOWN else "False", reason, message
     if liveness.other_boot(node, world.sights.get(node.name, Sight())):
-        return Type.READY, "Unknown", Reason.FIRST_SIGNS_AWAITED, _NO_BEAT_YET
+        return Type.READY, "Unknown", Reason.FIRST_SIGNS_AWAITED, NO_BEAT_YET
     # A suspicion takes nothing back: what is silent in it is about to be judged.
     needed = _NEEDED if state is State.HEALTHY else (Type.FENCING_READY,)
     for kind, status, reason, message in rows:
         if kind in needed and status == "False":
             return Type.READY, "False", reason, message
     told = _removal(world, node) if node.deleting else ""
-    told = told or (_HEART_DOWN if node.host.heart_failing else "")
+    told = told or (HEART_DOWN if node.host.heart_failing else "")
     return Type.READY, "True", Reason.ALIVE, told
 
 
@@ -304,7 +217,7 @@ _NEEDED = (Type.STORAGE_REACHABLE, Type.FENCING_READY, Type.HYPERVISOR_REACHABLE
 
 
 def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
-    state = _state(world, node, now)
+    state = earlier.state(world, node, now)
     registered = node.registration
     if registered is not None and grounds.disputed(world, node, registered.boot_id, now):
         return Reason.CONFIRMED_BUT_ALIVE, grounds.dispute(node, registered.boot_id)
@@ -319,7 +232,7 @@ def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
     sight = world.sights.get(node.name, Sight())
     if state is State.UNKNOWN and (sight.lease.read_at is None or sight.heart.read_at is None):
         return Reason.FIRST_SIGNS_AWAITED, "a boot, or a time after a fence, has just begun there"
-    reason, message = _SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))
+    reason, message = SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))
     at = liveness.judged_at(world, node, state)
     if state is State.STORAGE_DOUBT and at is not None:
         return reason, _storage_fails(world, node, now)
