@@ -7,7 +7,6 @@ list call would wait for every such domain; a look waits for its own only.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +34,19 @@ _PAUSED_STATES = {
     libvirt.VIR_DOMAIN_PAUSED_CRASHED: DomainState.STOPPING,
 }
 
+_WITH_ALL_OF_IT = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+)
+"""Without these libvirt refuses to undefine what has a saved state, snapshots, or variables."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A domain object in any state. `io_error`: it is paused because its storage failed;
-    `defined`: libvirt keeps it when nothing of it runs, as it never does with what we create.
+    `defined`: nothing of it runs and libvirt keeps it, as it never does with what we create.
     """
 
     name: str
@@ -61,7 +68,8 @@ def see(connection: "libvirt.virConnect", uid: str) -> Seen | None:
     try:
         domain = connection.lookupByUUIDString(uid)
         state, reason = domain.state()
-        mark, defined = _mark(domain), bool(domain.isPersistent())
+        mark = _mark(domain)
+        defined = state == libvirt.VIR_DOMAIN_SHUTOFF and bool(domain.isPersistent())
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
@@ -72,14 +80,8 @@ def see(connection: "libvirt.virConnect", uid: str) -> Seen | None:
 
 def undefine(connection: "libvirt.virConnect", uid: str, name: str) -> None:
     """Take the definition of that incarnation away; what runs of it runs on, and is transient."""
-    with suppress(libvirt.libvirtError):  # whatever went wrong, the look that follows shows it
-        # safety: it ends nothing, and could have started nothing: the hook refuses it.
-        exact(connection, uid, name).undefineFlags(
-            libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-            | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-        )
+    # safety: it ends nothing, and could have started nothing: the hook refuses it.
+    exact(connection, uid, name).undefineFlags(_WITH_ALL_OF_IT)
 
 
 def _mark(domain: "libvirt.virDomain") -> Mark | None:

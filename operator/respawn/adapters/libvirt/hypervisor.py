@@ -126,8 +126,11 @@ class LibvirtHypervisor:
         if seen is None or not seen.defined or incarnation_of(seen.name) is None:
             return seen
         name = seen.name
-        log.warning("%s was defined by somebody: its definition is taken away again", name)
-        await self._orders.call(lambda c: undefine(c, uid, name), ORDER_DEADLINE)
+        try:
+            await self._orders.call(lambda c: undefine(c, uid, name), ORDER_DEADLINE)
+            log.warning("%s was defined by somebody: its definition was taken away again", name)
+        except (NotFound, Refused) as error:  # the next look shows whether it is still there
+            log.warning("the definition of %s cannot be taken away: %s", name, error)
         return await self._looks.call(lambda c: see(c, uid), LOOK_DEADLINE)
 
     async def scan(self) -> tuple[Look, ...]:

@@ -101,9 +101,6 @@ class Domain:
     def state(self) -> tuple[int, int]:
         return libvirt.VIR_DOMAIN_RUNNING, 1
 
-    def isPersistent(self) -> int:
-        return 0
-
     def metadata(self, *_: object) -> str:
         raise error(libvirt.VIR_ERR_NO_DOMAIN_METADATA)
 
