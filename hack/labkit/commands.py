@@ -19,6 +19,9 @@ from labkit.state import Folder
 from labkit.supervise import init_pid
 
 PROFILES = ("default", "fast")
+#: options that make sense with one command alone
+OPTION_OF = dict.fromkeys(("--hosts", "--operators", "--profile", "--bare"), "up")
+OPTION_OF["--seconds"] = "ping"
 
 
 def run(order: Order) -> int:
@@ -26,6 +29,9 @@ def run(order: Order) -> int:
     command = COMMANDS.get(order.words[0])
     if command is None:
         raise Unknown(f"unknown command '{order.words[0]}': see hack/lab --help")
+    for option in (*order.options, *sorted(order.flags)):
+        if OPTION_OF.get(option, order.words[0]) != order.words[0]:
+            raise Unknown(f"{option} is an option of hack/lab {OPTION_OF[option]}")
     require_root()
     return command(order) or 0
 
@@ -196,7 +202,8 @@ def host_service(order: Order) -> None:
 
 def operator(order: Order) -> None:
     lab = Lab.open(order.lab)
-    if order.words[1:] == ["leader"]:
+    if order.words[1:2] == ["leader"]:
+        _only(order, 1, "operator leader")
         from labkit import status as statuses
 
         show(order, statuses.leader_answer(lab), statuses.leader_text)
