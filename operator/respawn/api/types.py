@@ -139,8 +139,8 @@ Labels = Annotated[
     Extra(
         rule(
             f"self.all(k, k.matches('{_LABEL_KEY}') && self[k].matches('^({_LABEL_NAME})?$'))",
-            "no host can have such a label: a key is like rack or respawn.dev/host, and a value has "
-            "letters, digits, and any of - _ . between them",
+            "no host can have such a label: a key is like rack or respawn.dev/host, and a value "
+            "has letters, digits, and any of - _ . between them",
         )
     ),
 ]
