@@ -13,9 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from labkit import guests, install, lifecycle, views, writers
 from labkit.cli import Order, parse
@@ -25,6 +25,7 @@ from labkit.host import PROJECT
 from labkit.lab import Lab, require_root
 from labkit.names import MAX_HOSTS, MAX_OPERATORS, ServerName
 from labkit.state import Folder
+from labkit.telling import Patience, clock, parse_time, say, title, wait_for
 
 USAGE = """\
 hack/demo: the main job, shown: a lab comes up, a server runs, its host loses power, it comes back
@@ -39,7 +40,6 @@ SERVER = ServerName("customer-a", "web-1")
 SAMPLE = PROJECT / "manifests/samples/web-1.yaml"
 BOOT = 240
 """Seconds for the guest to boot and write: 10 on an idle machine, many more on a busy one."""
-T = TypeVar("T")
 
 
 def main(arguments: list[str]) -> int:
@@ -255,61 +255,6 @@ The lab is left up. Try next:
   hack/lab writers{flag}; hack/lab guest {SERVER}{flag}
   hack/lab down{flag}"""
     )
-
-
-# --- telling
-
-
-def title(text: str) -> None:
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n== {text}", flush=True)
-
-
-def say(text: str) -> None:
-    print(f"  {text}", flush=True)
-
-
-def clock(at: datetime.datetime) -> str:
-    return at.strftime("%H:%M:%S.%f")[:-3]
-
-
-def parse_time(text: str | None) -> datetime.datetime:
-    """RFC 3339 -> UTC; the beginning of time for None."""
-    if not text:
-        return datetime.datetime.min.replace(tzinfo=datetime.UTC)
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-class Patience:
-    """Says every 10 s that something is still being waited for."""
-
-    EVERY = 10.0
-
-    def __init__(self, what: str) -> None:
-        self.what, self.started = what, time.monotonic()
-        self._due = self.started + self.EVERY
-
-    @property
-    def waited(self) -> float:
-        """Seconds so far."""
-        return time.monotonic() - self.started
-
-    def tell(self) -> None:
-        if time.monotonic() >= self._due:
-            self._due += self.EVERY
-            say(f"… {self.waited:.0f} s, and still waiting until {self.what}")
-
-
-def wait_for(what: str, ask: Callable[[], T | None], timeout: float) -> T:
-    patience = Patience(what)
-    while True:
-        answer = ask()
-        if answer:
-            say(f"{what}  ({patience.waited:.1f} s)")
-            return answer
-        if patience.waited > timeout:
-            raise LabError(f"not within {timeout:.0f} s: {what}")
-        patience.tell()
-        time.sleep(0.2)
 
 
 def _kubectl(lab: Lab, *words: str) -> None:

@@ -94,6 +94,20 @@ def doom(world: World, node: Node, now: Now) -> Reason | None:
     return Reason.HOST_REBOOTED if rebooted else None
 
 
+def loss(world: World, node: Node, boot_id: str | None, now: Now) -> Reason | None:
+    """Why what runs in that boot of the host is to be revoked; None: it stays."""
+    doomed = doom(world, node, now)
+    if doomed is not None:
+        return doomed
+    if confirmed(world, node, boot_id, now):
+        return Reason.HOST_LOST
+    registered = node.registration
+    # safety: another boot of it has registered, so that one is over; revoking proves nothing yet.
+    if registered is None or registered.boot_id == boot_id:
+        return None
+    return Reason.HOST_REBOOTED
+
+
 def over(world: World, node: Node, now: Now) -> bool:
     """Whether a person's word that the boot which is registered has ended is believed."""
     registered = node.registration

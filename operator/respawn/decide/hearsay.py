@@ -6,10 +6,10 @@ back, cut off, without an agent, or without its storage.
 
 from dataclasses import dataclass
 
-from respawn.decide import grounds, liveness
+from respawn.decide import grounds, liveness, moments
 from respawn.decide.liveness import State
 from respawn.model.base import Now
-from respawn.model.conditions import Reason, Status, Type, find
+from respawn.model.conditions import Reason, Status, Type, find, known
 from respawn.model.node import Node
 from respawn.model.server import Server
 from respawn.model.sight import Pulse, Sight
@@ -61,7 +61,7 @@ def as_told(world: World, server: Server, node: Node, now: Now) -> Silence | Non
         return None
     if liveness.verdict(world, node, now).state not in liveness.DOUBTFUL:
         return None
-    reason = next(reason for reason in _SILENCES if reason == told.reason)
+    reason = known(told.reason, Reason.UNREACHABLE)
     without_storage = (told.status, reason) == ("False", Reason.UNREACHABLE)
     return Silence(told.status, reason, told.message, _NO_STORAGE if without_storage else "Unknown")
 
@@ -83,7 +83,7 @@ def _doubtful(world: World, node: Node, state: State, now: Now) -> str:
             "left alone; look at it, or power it off"
         )
     message = f"{node.name} has lost contact with the API and with Ceph; it may or may not be dead"
-    at = liveness.judged_at(world, node, state)
+    at = moments.judged_at(world, node, state)
     if at is None:
         return message
     hitch = grounds.hitch(world, node, now)
@@ -98,7 +98,7 @@ def _without_storage(world: World, node: Node, now: Now) -> Silence | None:
         return None  # only its heart is silent
     message = f"{node.name} does not reach its storage: what its servers write waits until it does"
     state = liveness.verdict(world, node, now).state
-    at, hitch = liveness.judged_at(world, node, state), grounds.hitch(world, node, now)
+    at, hitch = moments.judged_at(world, node, state), grounds.hitch(world, node, now)
     if grounds.held(world, node, now) is not None:
         message += "; it is not fenced, its Node says why"
     elif at is not None and hitch is not None:

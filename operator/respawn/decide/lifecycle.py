@@ -56,7 +56,7 @@ def _placed(case: Case) -> Decision:
     if node is None:
         message = f"there is no Node {server.placement.node}; create it again"
         return case.do(None, situations.here(case, "Unknown", Reason.NOT_REGISTERED, message))
-    lost = grounds.doom(case.world, node, case.now) or _rebooted(case, node)
+    lost = grounds.loss(case.world, node, server.placement.boot_id, case.now)
     if lost is not None:
         return _revoke(case, node, lost)
     if case.wish is not Wish.RUN:
@@ -65,15 +65,6 @@ def _placed(case: Case) -> Decision:
     if report is not None and report.state is ReportState.FAILED:
         return _revoke(case, node, known(report.reason, Reason.VANISHED), report.message)
     return _watch(case, node, report)
-
-
-def _rebooted(case: Case, node: Node) -> Reason | None:
-    registered, boot = node.registration, case.server.placement.boot_id
-    if grounds.confirmed(case.world, node, boot, case.now):
-        return Reason.HOST_LOST
-    if registered is None or registered.boot_id == boot:
-        return None
-    return Reason.HOST_REBOOTED
 
 
 def _revoke(case: Case, node: Node, reason: Reason, detail: str = "") -> Decision:
@@ -103,8 +94,8 @@ def _stop(case: Case) -> Decision:
 
 
 def _watch(case: Case, node: Node, report: ServerReport | None) -> Decision:
-    silence = hearsay.of(case.world, node, case.now)
-    silence = silence or hearsay.as_told(case.world, case.server, node, case.now)
+    world, server, now = case.world, case.server, case.now
+    silence = hearsay.of(world, node, now) or hearsay.as_told(world, server, node, now)
     if silence is not None and (report is None or report.state is not ReportState.ENDED):
         return case.do(None, situations.unheard(case, report, silence))
     if report is None or report.state is ReportState.STARTING:

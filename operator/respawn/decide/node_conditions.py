@@ -1,6 +1,6 @@
 """What a node's status tells: each aspect judged by itself, Ready as their sum."""
 
-from respawn.decide import earlier, fence_table, grounds, liveness
+from respawn.decide import earlier, fence_table, grounds, liveness, moments
 from respawn.decide.earlier import Row
 from respawn.decide.liveness import Sign, State
 from respawn.decide.node_sentences import (
@@ -56,7 +56,7 @@ def _agent(world: World, node: Node, now: Now) -> Row:
 
 
 def _storage_fails(world: World, node: Node, now: Now) -> str:
-    at = liveness.judged_at(world, node, liveness.verdict(world, node, now).state)
+    at = moments.judged_at(world, node, liveness.verdict(world, node, now).state)
     if at is None:
         return "its agent sees storage I/O fail"
     end = grounds.hitch(world, node, now) or f"fenced at {at:%H:%M:%S}Z unless it works again"
@@ -233,7 +233,7 @@ def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
     if state is State.UNKNOWN and (sight.lease.read_at is None or sight.heart.read_at is None):
         return Reason.FIRST_SIGNS_AWAITED, "a boot, or a time after a fence, has just begun there"
     reason, message = SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))
-    at = liveness.judged_at(world, node, state)
+    at = moments.judged_at(world, node, state)
     if state is State.STORAGE_DOUBT and at is not None:
         return reason, _storage_fails(world, node, now)
     if state is State.UNRESPONSIVE and at is not None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain
 
-from respawn.decide import grounds, liveness
+from respawn.decide import grounds, liveness, moments
 from respawn.model.base import Now
 from respawn.model.conditions import Reason, Type, find, is_true
 from respawn.model.node import Node, ServerReport
@@ -109,7 +109,7 @@ def opened(world: World, server: Server, node: Node | None, reason: str, now: No
     if node is None or reason not in (Reason.HOST_LOST, Reason.STORAGE_LOST):
         return record
     sight, timings = world.sights.get(name, Sight()), liveness.timings_for(world, node)
-    seen = liveness.last_seen(sight, storage=reason == Reason.STORAGE_LOST)
+    seen = moments.last_seen(sight, storage=reason == Reason.STORAGE_LOST)
     missed = seen and seen + timedelta(seconds=liveness.suspect_after(timings))
     return replace(record, last_seen=seen, suspected=missed)
 
@@ -155,10 +155,7 @@ def _is_lost(world: World, other: Server, now: Now) -> bool:
     placement, node = other.placement, world.nodes.get(other.placement.node or "")
     if placement.phase is not Phase.PLACED or node is None:
         return False
-    if grounds.doom(world, node, now) is not None:
-        return True
-    registered = node.registration
-    return registered is not None and registered.boot_id != placement.boot_id
+    return grounds.loss(world, node, placement.boot_id, now) is not None
 
 
 def _outranks(other: Server, server: Server) -> bool:

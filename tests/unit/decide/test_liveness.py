@@ -4,7 +4,7 @@ from datetime import datetime
 import pytest
 from tests.unit.decide.builders import T0, WALL, beat, fenced, node, now, pulse, sight, world
 
-from respawn.decide import liveness
+from respawn.decide import liveness, moments
 from respawn.decide.liveness import State
 from respawn.model.node import FencePhase, HostStatus
 from respawn.model.policy import FAST, Policy, Timings
@@ -199,7 +199,7 @@ def test_what_was_only_found_is_dated_by_whoever_wrote_it() -> None:
     text = "2029-12-31T23:59:00+00:00"
 
     def last_seen(lease: Pulse, heart: Pulse) -> datetime | None:
-        return liveness.last_seen(Sight(lease, heart), storage=False)
+        return moments.last_seen(Sight(lease, heart), storage=False)
 
     token, heart = f"host-1/boot-1|1|{text}", Pulse().seen("7", T0, WALL)
     first = Pulse().seen(token, T0, WALL)

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("rbd", reason="Debian's python3-rbd")
 pytest.importorskip("libvirt", reason="Debian's python3-libvirt")
 
-from labkit import demo
+from labkit import demo, telling
 from labkit.errors import LabError
 
 
@@ -56,17 +56,17 @@ def test_a_long_wait_says_so_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at = [100.0]
-    monkeypatch.setattr(demo.time, "monotonic", lambda: at[0])
+    monkeypatch.setattr(telling.time, "monotonic", lambda: at[0])
 
     def slept(seconds: float) -> None:
         at[0] += seconds
 
-    monkeypatch.setattr(demo.time, "sleep", slept)
-    assert demo.wait_for("it runs", lambda: at[0] > 125, 60)
+    monkeypatch.setattr(telling.time, "sleep", slept)
+    assert telling.wait_for("it runs", lambda: at[0] > 125, 60)
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 3 and "10 s" in said[0] and "20 s" in said[1] and "(25" in said[2]
     with pytest.raises(LabError, match="not within 60 s: it rests"):
-        demo.wait_for("it rests", lambda: None, 60)
+        telling.wait_for("it rests", lambda: None, 60)
 
 
 @pytest.mark.parametrize("end", [LabError("it did not come back"), KeyboardInterrupt()])

@@ -7,6 +7,7 @@ from typing import Any
 from respawn.adapters.kubernetes import codec_conditions, codec_host
 from respawn.adapters.kubernetes.codec_base import Fields, Malformed, listed, texts, time_text
 from respawn.adapters.kubernetes.patch import difference
+from respawn.decide.node_sentences import HELD
 from respawn.model.base import Owner
 from respawn.model.conditions import Condition, Reason, Type, find
 from respawn.model.node import Fence, FencePhase, Form, Node, NodeSpec, Taint
@@ -171,10 +172,7 @@ _BY_REASON = {
     Reason.HYPERVISOR_DOWN: "LibvirtDown",
     Reason.UNREACHABLE: "NoStorage",
     Reason.STORAGE_LOST: "NoStorage",
-    Reason.TOO_MANY_HOSTS: "Held",
-    Reason.NO_OTHER_HEART: "Held",
-    Reason.CEPH_UNPROVEN: "Held",
-    Reason.API_UNPROVEN: "Held",
+    **dict.fromkeys(HELD, "Held"),
 }
 
 
