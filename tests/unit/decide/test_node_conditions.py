@@ -166,3 +166,18 @@ def test_a_suspicion_says_nothing_of_its_parts() -> None:
         w = world(nodes=(host, node("host-2")), sights={"host-1": sight(7, 9, testimony=said)})
         found = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
         assert found is not None and (found.status, found.message) == ("True", "")
+
+
+def test_the_last_beats_of_a_dead_host_are_no_beats_of_now() -> None:
+    """Ceph was away while it died: what it wrote before is found when Ceph is back."""
+    host = node(conditions=(Condition("Ready", "True", Reason.ALIVE, "", 1, WALL),))
+    found_late = pulse(60, read=60).seen("its last beats", T0, WALL)
+    beating = pulse(2).seen("a beat", T0, WALL)
+    for heart, told in (
+        (found_late, ("True", Reason.ALIVE)),
+        (beating, ("False", Reason.AGENT_DOWN)),
+    ):
+        seen = Sight(pulse(12), heart)
+        w = world(nodes=(host,), sights={"host-1": seen})
+        found = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
+        assert found is not None and (found.status, found.reason) == told
