@@ -10,10 +10,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID = datetime.timedelta(days=3650)
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 def _name(common_name: str, organizations: Sequence[str]) -> x509.Name:
@@ -29,7 +32,7 @@ def write_private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _pem(key: Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -46,11 +49,13 @@ class Authority:
         key_path = folder / "ca.key"
         if key_path.exists() and self.certificate_path.exists():
             loaded = serialization.load_pem_private_key(key_path.read_bytes(), None)
-            assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+            assert isinstance(loaded, Key)
             self._key = loaded
             self._certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
             return
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        # RSA, as kubeadm's: the API server verifies each request's certificate anew, and that is
+        # a tenth of its work when the signature is an elliptic curve's.
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         name = _name("respawn lab", ["respawn-lab"])
         self._certificate = (
             self._builder(name, self._key.public_key())
@@ -66,7 +71,7 @@ class Authority:
         )
 
     @staticmethod
-    def _builder(name: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(name: x509.Name, key: PublicKey) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()

@@ -68,7 +68,10 @@ class Process:
         self._storage = outside.storage()
         self._revisions = Revisions()
         self._client = self._connect()
-        self._herald = Herald(Teller(self._client, component=COMPONENT, instance=str(self.owner)))
+        self._herald = Herald(
+            Teller(self._client, component=COMPONENT, instance=str(self.owner)),
+            busy=lambda: self._operator.queue.hurries,
+        )
         self._cluster = KubernetesCluster(self._client, self._herald, self._clock)
         self._operator = self._make_operator(outside.witness())
         self._store = self._operator.store

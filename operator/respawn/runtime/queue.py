@@ -175,6 +175,11 @@ class KeyedQueue(Generic[K]):
         self._starting[key] = loop.call_later(STARTING, self._started, key)
         self._width = min(self._width + WIDER, WIDEST)
 
+    @property
+    def hurries(self) -> bool:
+        """Whether a failover is under way that does not wait for others."""
+        return bool(self._crowd or self._starting or self._lanes[True])
+
     def _started(self, key: K) -> None:
         del self._starting[key]
         self._make_room()

@@ -343,3 +343,21 @@ async def test_what_is_through_without_a_crowd_does_not_widen_the_next() -> None
     for _ in range(CROWD):
         await q.get(urgent=True)
     assert await none_left(q)
+
+
+@virtual
+async def test_it_hurries_as_long_as_a_failover_waits_for_its_turn_or_is_at_work() -> None:
+    q = queue()
+    q.add("routine")
+    assert not q.hurries
+    q.add("s0", urgent=True)
+    assert q.hurries, "it waits"
+    await q.get(urgent=True)
+    assert q.hurries, "it is at work"
+    q.step_aside("s0")
+    assert not q.hurries, "it waits for others"
+    q.add("s1", urgent=True)
+    await q.get(urgent=True)
+    q.done("s0")
+    q.done("s1")
+    assert not q.hurries

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from respawn.adapters.kubernetes.events import Teller
@@ -17,19 +18,28 @@ PAUSE = 3.0
 """How long to pause after each event, in times of what it took: a server with much to do, as when
 it writes placements of a whole host, is given a quarter of the events that it could take."""
 
+PATIENCE = 2.0
+"""Seconds for which an event waits while a failover is under way: it tells when it happened, and
+for twenty servers that leave a host the telling is an eighth of this process's work."""
+LOOK_AGAIN = 0.05
+"""Seconds between two looks at whether it is."""
+
 
 class Herald:
-    """Takes events at any time, and tells them as long as `run` runs."""
+    """Takes events at any time, and tells them as long as `run` runs.
 
-    def __init__(self, teller: Teller) -> None:
-        self._teller = teller
-        self._waiting: deque[tuple[Told, datetime]] = deque(maxlen=MOST)
+    `busy` tells whether there is something that matters more.
+    """
+
+    def __init__(self, teller: Teller, *, busy: Callable[[], bool] = lambda: False) -> None:
+        self._teller, self._busy = teller, busy
+        self._waiting: deque[tuple[Told, datetime, float]] = deque(maxlen=MOST)
         self._something = asyncio.Event()
 
     def tell(self, *events: Told) -> None:
         """Tell them soon, as of now. Never blocks."""
-        happened = datetime.now(UTC)
-        self._waiting.extend((event, happened) for event in events)
+        happened, since = datetime.now(UTC), asyncio.get_running_loop().time()
+        self._waiting.extend((event, happened, since) for event in events)
         self._something.set()
 
     async def run(self) -> None:
@@ -39,7 +49,9 @@ class Herald:
             await self._something.wait()
             self._something.clear()
             while self._waiting:
-                (told, happened), begun = self._waiting.popleft(), time()
+                await self._calm(self._waiting[0][2])
+                told, happened, _ = self._waiting.popleft()
+                begun = time()
                 await self._teller.tell(
                     told.about,
                     reason=told.reason,
@@ -50,3 +62,10 @@ class Herald:
                     at=happened,
                 )
                 await asyncio.sleep(PAUSE * (time() - begun))
+
+    async def _calm(self, since: float) -> None:
+        time = asyncio.get_running_loop().time
+        while time() - since < PATIENCE:
+            if not self._busy():
+                return
+            await asyncio.sleep(LOOK_AGAIN)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from tests.simulation.loop import run
 
-from respawn.adapters.kubernetes.herald import PAUSE, Herald
+from respawn.adapters.kubernetes.herald import LOOK_AGAIN, PATIENCE, PAUSE, Herald
 from respawn.adapters.kubernetes.telling import Told
 
 
@@ -42,3 +42,20 @@ def test_a_server_that_answers_slowly_is_given_fewer_events() -> None:
         period = takes * (1 + PAUSE)
         begun = run(scenario(takes))
         assert [round(at / period, 3) for at in begun] == [0, 1, 2]
+
+
+def test_an_event_lets_a_failover_pass_but_not_for_ever() -> None:
+    async def scenario(busy_for: float) -> float:
+        loop, teller = asyncio.get_running_loop(), SlowTeller(0.01)
+        begun = loop.time()
+        herald = Herald(cast(Any, teller), busy=lambda: loop.time() < begun + busy_for)
+        herald.tell(Told(cast(Any, None), "Reason", "", False))
+        telling = asyncio.create_task(herald.run())
+        await asyncio.sleep(10 * PATIENCE)
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling
+        return teller.begun[0] - begun
+
+    assert 1.0 <= run(scenario(1.0)) < 1.0 + 2 * LOOK_AGAIN
+    assert PATIENCE <= run(scenario(1000.0)) < PATIENCE + 2 * LOOK_AGAIN
