@@ -146,8 +146,10 @@ class Controller:
         assert step is not None
         lanes.urgent.set(urgent)
         self._log(key, step.name, step.reason)
-        if isinstance(step, BanClients):
-            self._queue.step_aside(key)  # it waits for the monitors' commit, as all others may
+        if isinstance(step, Revoke | BanClients):
+            # What the fence waits for, all may wait for together: who is revoked by then has its
+            # clients banned in the same commit of the monitors, and does not wait for one later.
+            self._queue.step_aside(key)
         if isinstance(step, Place):
             self._store.reserved[step.uid] = step.node
         try:
