@@ -125,13 +125,20 @@ def _ran(about: Mapping[str, Any], before: Server, after: Server) -> Iterator[To
         yield Told(about, Reason.RECOVERED, message, False, f"recovered/{epoch}", order)
     elif _became(before.status.conditions, after.status.conditions, Type.RUNNING):
         was = find(before.status.conditions, Type.READY)
-        if was is not None and was.reason in _PAUSES:
-            message = f"runs on after its pause on {node} (epoch {epoch})"
+        if was is not None and was.reason in _WAITS and _same_start(before, after):
+            # Of each warning the end is told too, or it would be the last word about the server.
+            again = "runs on after its pause" if was.reason in _PAUSES else "is known again to run"
+            message = f"{again} on {node} (epoch {epoch})"
             since, order = _moment(after.status.conditions), _while_placed(after)
             yield Told(about, Reason.RUNNING, message, False, f"running/{epoch}/{since}", order)
             return
         message = f"runs on {node} (epoch {epoch})"
         yield Told(about, Reason.RUNNING, message, False, f"running/{epoch}", order)
+
+
+def _same_start(before: Server, after: Server) -> bool:
+    was, now = before.placement, after.placement
+    return (was.phase, was.epoch) == (now.phase, now.epoch)
 
 
 def timeline(record: Recovery) -> str:

@@ -153,14 +153,15 @@ def test_what_is_waited_for_is_a_warning_once_per_wait() -> None:
     assert told(first, with_(FREE, conditions=(working,))) == []
 
 
-def test_every_pause_is_told_and_so_is_its_end() -> None:
-    def shown(status: str, reason: str, seconds: float) -> Server:
-        conditions = tuple(
-            Condition(kind, status, reason, "why", 0, at(seconds))  # type: ignore[arg-type]
-            for kind in (Type.READY, Type.RUNNING)
-        )
-        return with_(FREE, placement=PLACED, conditions=conditions)
+def shown(status: str, reason: str, seconds: float, placement: Placement = PLACED) -> Server:
+    conditions = tuple(
+        Condition(kind, status, reason, "why", 0, at(seconds))  # type: ignore[arg-type]
+        for kind in (Type.READY, Type.RUNNING)
+    )
+    return with_(FREE, placement=placement, conditions=conditions)
 
+
+def test_every_pause_is_told_and_so_is_its_end() -> None:
     states = [
         shown("False", Reason.STARTING, 0),
         shown("True", Reason.RUNNING, 1),
@@ -180,6 +181,25 @@ def test_every_pause_is_told_and_so_is_its_end() -> None:
     ]
     assert len({(t.reason, t.key) for t in events}) == len(events)
     assert [t.order for t in events] == sorted(t.order for t in events)
+
+
+def test_that_it_is_known_to_run_again_is_the_last_word_after_a_silence() -> None:
+    states = [
+        shown("True", Reason.RUNNING, 1),
+        shown("Unknown", Reason.AGENT_DOWN, 10),
+        shown("False", Reason.UNREACHABLE, 15),
+        shown("True", Reason.RUNNING, 20),
+    ]
+    events = [t for before, after in pairwise(states) for t in about_server(before, after)]
+    assert [(t.reason, t.message, t.warning) for t in events] == [
+        ("AgentDown", "why", True),
+        ("Unreachable", "why", True),
+        ("Running", "is known again to run on host-1 (epoch 3)", False),
+    ]
+    assert [t.order for t in events] == sorted(t.order for t in events)
+    elsewhere = shown("True", Reason.RUNNING, 30, replace(PLACED, epoch=4, node="host-2"))
+    *_, (_, message, _) = told(states[2], elsewhere)
+    assert message == "runs on host-2 (epoch 4)", "a start of its own"
 
 
 def test_a_fence_is_told_phase_by_phase() -> None:
