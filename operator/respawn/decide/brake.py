@@ -16,6 +16,12 @@ LEASE_MARGIN = 0.5
 """Seconds of leadership that must remain when something irreversible begins."""
 
 
+def ceph_answers(world: World, node: Node, now: Now) -> bool:
+    """Whether the operator itself has had an answer from Ceph lately enough to judge `node`."""
+    at = world.me.ceph_ok_at
+    return at is not None and at >= now.mono - liveness.timings_for(world, node).fence_after / 2
+
+
 def doubt(world: World, node: Node, now: Now) -> Reason | None:
     """Why `node` may not be condemned although it looks dead; None: nothing speaks against it."""
     timings = liveness.timings_for(world, node)
@@ -25,7 +31,7 @@ def doubt(world: World, node: Node, now: Now) -> Reason | None:
         return Reason.NOT_LEADER
     if me.api_ok_at is None or me.api_ok_at < recent:
         return Reason.API_UNPROVEN
-    if me.ceph_ok_at is None or me.ceph_ok_at < recent:
+    if not ceph_answers(world, node, now):
         return Reason.CEPH_UNPROVEN
     if not world.policy.brake_released and failing(world, node, now) > limit(world):
         return Reason.TOO_MANY_HOSTS

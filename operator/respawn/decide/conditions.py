@@ -110,7 +110,8 @@ def _guest(s: Situation) -> Row:
     heard = s.report is not None and s.phase is Phase.PLACED and s.doubt is None
     ready = s.report.guest_ready if s.report and heard else None
     if ready is None:
-        return Type.GUEST_READY, "Unknown", Reason.UNKNOWN, "the guest does not tell"
+        message = "the guest does not tell" if s.phase is Phase.PLACED else "it does not run"
+        return Type.GUEST_READY, "Unknown", Reason.UNKNOWN, message
     if ready:
         return Type.GUEST_READY, "True", Reason.ALIVE, "the guest says so"
     return Type.GUEST_READY, "False", Reason.SILENT, "the guest's agent has not answered yet"

@@ -1,9 +1,10 @@
 """What a node's status tells: each aspect judged by itself, Ready as their sum."""
 
-from respawn.decide import earlier, fence_table, grounds, liveness, moments
+from respawn.decide import brake, earlier, fence_table, grounds, liveness, moments
 from respawn.decide.earlier import Row
 from respawn.decide.liveness import Sign, State
 from respawn.decide.node_sentences import (
+    CEPH_SILENT,
     HEART_DOWN,
     HELD,
     LIBVIRT_DOWN,
@@ -83,9 +84,13 @@ def _hypervisor(world: World, node: Node, now: Now) -> Row:
         return Type.HYPERVISOR_REACHABLE, "True", Reason.ALIVE, ""
     said = world.sights.get(node.name, Sight()).testimony
     if said is None:
-        return Type.HYPERVISOR_REACHABLE, "Unknown", Reason.NOT_NEEDED, "asked only when in doubt"
+        return Type.HYPERVISOR_REACHABLE, "Unknown", Reason.NOT_NEEDED, _NOT_ASKED
     answers: Status = "True" if said.answer is Answer.LIBVIRT else "False"
-    return Type.HYPERVISOR_REACHABLE, answers, said.answer, "as last asked, when in doubt"
+    return Type.HYPERVISOR_REACHABLE, answers, said.answer, _ASKED
+
+
+_NOT_ASKED = "it is asked only when its host is in doubt"
+_ASKED = "its answer when it was asked last, as its host was in doubt"
 
 
 def _fencing_ready(world: World, node: Node) -> Row:
@@ -232,6 +237,8 @@ def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
     sight = world.sights.get(node.name, Sight())
     if state is State.UNKNOWN and (sight.lease.read_at is None or sight.heart.read_at is None):
         return Reason.FIRST_SIGNS_AWAITED, "a boot, or a time after a fence, has just begun there"
+    if state is State.UNKNOWN and not brake.ceph_answers(world, node, now):
+        return Reason.UNKNOWN, CEPH_SILENT
     reason, message = SENTENCES.get(state, (Reason.SUSPECT, "its signs of life are late"))
     at = moments.judged_at(world, node, state)
     if state is State.STORAGE_DOUBT and at is not None:

@@ -30,6 +30,10 @@ SENTENCES = {
     ),
     State.STORAGE_LOST: (Reason.STORAGE_LOST, "it has lost its storage"),
 }
+CEPH_SILENT = (
+    "Ceph does not answer the operator: whether its heart beats there cannot be read, and nothing "
+    "can be fenced; kubectl describe storagepool says more"
+)
 LIBVIRT_DOWN = (
     "its libvirtd does not answer its agent, its servers run on and nobody sees how: start libvirtd"
 )
