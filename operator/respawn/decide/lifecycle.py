@@ -13,6 +13,7 @@ from respawn.decide.conditions import Situation
 from respawn.model.actions import (
     BanClients,
     Decision,
+    Protect,
     Report,
     Revoke,
     Step,
@@ -64,6 +65,10 @@ def _placed(case: Case) -> Decision:
     report = node.report(server.uid, case.epoch)
     if report is not None and report.state is ReportState.FAILED:
         return _revoke(case, node, known(report.reason, Reason.VANISHED), report.message)
+    if not case.server.protected_by_us and not case.server.deleting:
+        # safety: without it a deletion would leave the server running, and nobody to end it.
+        why = "somebody took our finalizer away"
+        return case.do(Protect(case.uid, case.epoch, why), situations.starting(case, node))
     return _watch(case, node, report)
 
 

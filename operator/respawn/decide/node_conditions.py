@@ -10,11 +10,13 @@ from respawn.decide.node_sentences import (
     LIBVIRT_DOWN,
     NO_BEAT_YET,
     SENTENCES,
+    orphans,
 )
 from respawn.model.actions import Outlook
 from respawn.model.base import Now
 from respawn.model.conditions import Condition, Reason, Status, Type
-from respawn.model.node import FencePhase, Node
+from respawn.model.node import FencePhase, Node, ReportState
+from respawn.model.server import domain_name
 from respawn.model.sight import Answer, Pulse, Sight
 from respawn.model.world import World
 
@@ -214,7 +216,22 @@ def _ready(world: World, node: Node, now: Now, rows: list[Row]) -> Row:
             return Type.READY, "False", reason, message
     told = _removal(world, node) if node.deleting else ""
     told = told or (HEART_DOWN if node.host.heart_failing else "")
+    told = told or _orphans(world, node)
     return Type.READY, "True", Reason.ALIVE, told
+
+
+def _orphans(world: World, node: Node) -> str:
+    """No object is no order to kill: somebody has to be told of what has none."""
+    here = (
+        domain_name(said.uid, said.epoch)
+        for said in node.host.servers
+        if said.uid not in world.servers and said.state in _RUNS
+    )
+    domains = sorted(here)
+    return orphans(domains) if domains else ""
+
+
+_RUNS = (ReportState.RUNNING, ReportState.PAUSED)
 
 
 _NEEDED = (Type.STORAGE_REACHABLE, Type.FENCING_READY, Type.HYPERVISOR_REACHABLE)

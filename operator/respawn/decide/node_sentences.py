@@ -1,5 +1,7 @@
 """Words for what a node is thought to be, and for why a dead one is left alone."""
 
+from collections.abc import Sequence
+
 from respawn.decide.liveness import State
 from respawn.model.conditions import Reason
 
@@ -49,3 +51,12 @@ HELD = {
     Reason.NOT_LEADER: "its operator's leadership ends",
 }
 """Why a dead host is left alone, besides what stands in its way alone."""
+
+
+def orphans(domains: Sequence[str]) -> str:
+    """What is said of domains that run on a host and whose VirtualServer is gone."""
+    return (
+        f"{', '.join(domains)}: runs there, and its VirtualServer is gone, as after a removed "
+        "finalizer or a restore of the API; it is left alone. If nobody needs it: virsh destroy "
+        "it there, and see docs/restore.md otherwise"
+    )

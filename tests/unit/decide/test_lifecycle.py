@@ -89,6 +89,8 @@ OFF = report(state=ReportState.FAILED, reason=Reason.GUEST_SHUTDOWN)
         (server(placement=placed()), (), None),
         (server(placement=placed()), (report(state=ReportState.STARTING),), None),
         (server(placement=placed()), (RUNS,), None),
+        (server(placement=placed(), protected_by_us=False), (RUNS,), actions.Protect),
+        (server(placement=placed(), protected_by_us=False), (DIED,), actions.Revoke),
         (server(placement=placed()), (DIED,), actions.Revoke),
         (server(placement=placed(2)), (DIED,), None),
         (server(placement=placed(), spec=HALTED), (RUNS,), actions.Revoke),

@@ -10,6 +10,7 @@ from tests.unit.decide.builders import (
     now,
     placed,
     pulse,
+    report,
     server,
     sight,
     world,
@@ -17,8 +18,15 @@ from tests.unit.decide.builders import (
 
 from respawn.decide import node_conditions
 from respawn.model.conditions import Condition, Reason, Type, find
-from respawn.model.node import NodeSpec
+from respawn.model.node import Node, NodeSpec, ReportState
 from respawn.model.sight import Answer, Pulse, Sight, Testimony
+from respawn.model.world import World
+
+
+def ready_of(world: World, host: Node) -> Condition:
+    found = find(node_conditions.outlook(world, host, now()).conditions, Type.READY)
+    assert found is not None
+    return found
 
 
 def test_a_drain_says_what_it_does_not_do_yet() -> None:
@@ -157,6 +165,33 @@ def test_an_address_that_is_in_use_is_told_with_its_owner() -> None:
     found = find(told, Type.FENCING_READY)
     assert found is not None and found.reason == Reason.ADDRESS_IN_USE
     assert "198.51.100.12 also belongs to host-2" in found.message
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [(ReportState.RUNNING, True), (ReportState.PAUSED, True), (ReportState.ENDED, False)],
+)
+def test_what_runs_without_an_object_is_told_beside_ready(state: ReportState, told: bool) -> None:
+    theirs = server(placement=placed())
+    host = node(reports=(report(theirs.uid, 1, state=state), report("gone", 3, state=state)))
+    ready = ready_of(world(theirs, nodes=(host,)), host)
+    assert ready.status == "True"
+    assert ready.message.startswith("vs-gone.3: runs there") is told
+    assert theirs.uid not in ready.message
+
+
+def test_a_node_that_can_not_be_read_says_whether_that_is_for_ceph() -> None:
+    host, unread = node(), {"host-1": Sight(lease=pulse(0, read=0), heart=pulse(9, read=5))}
+
+    def told(ceph_ok_at: float) -> str:
+        w = world(nodes=(host,), sights=unread)
+        w = replace(w, me=replace(w.me, ceph_ok_at=ceph_ok_at))
+        ready = ready_of(w, host)
+        assert (ready.status, ready.reason) == ("Unknown", Reason.UNKNOWN)
+        return ready.message
+
+    assert told(T0 - 5).startswith("Ceph does not answer the operator")
+    assert told(T0) == "its signs of life cannot be read from here"
 
 
 def test_a_suspicion_says_nothing_of_its_parts() -> None:
