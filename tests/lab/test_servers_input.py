@@ -87,7 +87,8 @@ def test_what_only_the_cluster_can_know_is_a_condition_until_the_world_changes(
     assert stalled["status"] == "True", "only the user can change that"
     assert desk.conditions("no-rack")["Reconciling"]["status"] == "True"
     assert desk.events("no-pool")["UnknownPool"] == [
-        "disk root: there is no StoragePool later; create it"
+        "disk root: there is no StoragePool later; create it, or delete the server and apply it "
+        "with another pool"
     ]
     try:
         create(desk, pool, "later", pool["spec"])

@@ -65,8 +65,8 @@ Quantity = Annotated[
     Extra(
         rule(
             is_size(),
-            "must be a size: a number and one of Ki Mi Gi Ti Pi (powers of 1024) or k M G T P "
-            "(powers of 1000), such as 512Mi, 20Gi or 1Ti",
+            "must be a size: a number and one of Ki Mi Gi Ti Pi Ei (powers of 1024) or k M G T P "
+            "E (powers of 1000), such as 512Mi, 20Gi or 1Ti",
         )
     ),
 ]

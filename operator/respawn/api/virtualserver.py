@@ -73,12 +73,12 @@ class Disk(Model):
                 "has(self.source) == has(oldSelf.source) && "
                 "(!has(self.source) || self.source == oldSelf.source)",
                 "source is immutable: it only fills a new disk. Set it back, or add a disk of "
-                "another name",
+                "another name (root: delete the server, and apply it anew)",
             ),
             rule(
                 "self.pool == oldSelf.pool",
                 "pool is immutable: a disk cannot move between pools yet. Set it back, or add a "
-                "disk of another name",
+                "disk of another name (root: delete the server, and apply it anew)",
             ),
         )
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from respawn.model.conditions import Reason
-from respawn.model.server import Disk, DiskStatus, Server
+from respawn.model.server import ROOT_DISK, Disk, DiskStatus, Server
 from respawn.model.units import format_quantity
 from respawn.model.world import World
 
@@ -89,13 +89,25 @@ def _filled(image: str | None) -> str:
     return f"from ServerImage {image}" if image else "blank"
 
 
+def _or(disk: Disk, what: str) -> str:
+    """How to name another: in the spec of a disk that is there already neither can be changed."""
+    if disk.name == ROOT_DISK:
+        return f", or delete the server and apply it with another {what}"
+    return f", or add the disk under another name, with another {what}, in its place"
+
+
 def _blocked(world: World, disk: Disk, *, made: bool) -> DiskState | None:
     pool = world.pools.get(disk.pool)
     if pool is None:
-        message = f"disk {disk.name}: there is no StoragePool {disk.pool}; create it"
+        message = (
+            f"disk {disk.name}: there is no StoragePool {disk.pool}; create it{_or(disk, 'pool')}"
+        )
         return DiskState(reason=Reason.UNKNOWN_POOL, message=message)
     if pool.deleting:
-        message = f"disk {disk.name}: StoragePool {disk.pool} is being deleted; name another one"
+        message = (
+            f"disk {disk.name}: StoragePool {disk.pool} is being deleted; create it again when it "
+            f"is gone{_or(disk, 'pool')}"
+        )
         return DiskState(reason=Reason.POOL_NOT_READY, message=message)
     if not pool.ready:
         message = f"disk {disk.name}: waits until StoragePool {disk.pool} is Ready"
@@ -116,7 +128,8 @@ def _image_blocked(world: World, disk: Disk) -> DiskState | None:
     named = (i for i in world.images.values() if i.name == disk.image and not i.deleting)
     image = next(named, None)
     if image is None:
-        message = f"disk {disk.name}: there is no ServerImage {disk.image}; create it"
+        other = _or(disk, "source")
+        message = f"disk {disk.name}: there is no ServerImage {disk.image}; create it{other}"
         return DiskState(reason=Reason.UNKNOWN_IMAGE, message=message)
     if not image.ready:
         message = f"disk {disk.name}: waits until ServerImage {disk.image} is Ready"

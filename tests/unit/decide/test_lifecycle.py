@@ -569,4 +569,4 @@ def test_a_pool_that_is_being_deleted_is_not_waited_for() -> None:
     new = server(spec={"disks": (Disk("data", "ceph", GIB),)})
     found = find(decision(new, pools=pools).outlook.conditions, Type.READY)
     assert found is not None and found.reason == Reason.POOL_NOT_READY
-    assert "is being deleted; name another one" in found.message
+    assert "is being deleted; create it again when it is gone, or add the disk" in found.message

@@ -48,14 +48,21 @@ def until(pid: int, wanted: str) -> None:
         time.sleep(0.01)
 
 
+def first_child(pid: int) -> int:
+    children, deadline = Path(f"/proc/{pid}/task/{pid}/children"), time.monotonic() + 20
+    while not (found := children.read_text().split()):
+        assert time.monotonic() < deadline, f"{pid} has no child"
+        time.sleep(0.01)
+    return int(found[0])
+
+
 def test_the_parent_of_a_stopped_vfork_is_frozen_too(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     parent = subprocess.Popen([sys.executable, "-c", VFORK, str(pipe)])
     try:
+        child = first_child(parent.pid)  # before it has one, D is only a wait for the disk
         until(parent.pid, "D")
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-        child = int(children.read_text())
         Those(parent.pid, child).freeze()
         assert state(child) == "T"
         os.kill(child, 18)
