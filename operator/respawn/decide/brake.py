@@ -18,18 +18,20 @@ LEASE_MARGIN = 0.5
 
 def ceph_answers(world: World, node: Node, now: Now) -> bool:
     """Whether the operator itself has had an answer from Ceph lately enough to judge `node`."""
-    at = world.me.ceph_ok_at
+    return _lately(world.me.ceph_ok_at, world, node, now)
+
+
+def _lately(at: float | None, world: World, node: Node, now: Now) -> bool:
     return at is not None and at >= now.mono - liveness.timings_for(world, node).fence_after / 2
 
 
 def doubt(world: World, node: Node, now: Now) -> Reason | None:
     """Why `node` may not be condemned although it looks dead; None: nothing speaks against it."""
     timings = liveness.timings_for(world, node)
-    recent = now.mono - timings.fence_after / 2
     me = world.me
     if not me.leader or me.lease_until - now.mono < LEASE_MARGIN:
         return Reason.NOT_LEADER
-    if me.api_ok_at is None or me.api_ok_at < recent:
+    if not _lately(me.api_ok_at, world, node, now):
         return Reason.API_UNPROVEN
     if not ceph_answers(world, node, now):
         return Reason.CEPH_UNPROVEN

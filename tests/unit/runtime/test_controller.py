@@ -13,14 +13,22 @@ from tests.simulation.loop import run
 from tests.unit.decide.builders import WALL, node, placed, server
 
 from respawn.decide.election import Standing
-from respawn.model.actions import Decision, Place, Report, ReportNode, Revoke, TrashDisks
+from respawn.model.actions import (
+    BanClients,
+    Decision,
+    Place,
+    Report,
+    ReportNode,
+    Revoke,
+    TrashDisks,
+)
 from respawn.model.base import Key, Kind, Now, Owner
 from respawn.model.node import Node
 from respawn.model.server import Hardware, Recovery, Server
 from respawn.ports.errors import Conflict, Forbidden, PortError, Refused, Unavailable
 from respawn.runtime import controller as module
 from respawn.runtime.controller import Controller, run_workers
-from respawn.runtime.queue import LOST_URGENT, SLICE, KeyedQueue
+from respawn.runtime.queue import CROWD, LOST_URGENT, SLICE, SLOW, KeyedQueue
 from respawn.runtime.store import Store
 
 COST = 0.0002
@@ -366,6 +374,31 @@ def test_who_waits_for_room_is_in_nobodys_way(play) -> None:
         assert ground.queue.turn(lost_before[0]) > newer, "it has rested"
 
     play(decide, scenario)
+
+
+@pytest.mark.parametrize(
+    ("step", "together"),
+    [
+        (REVOKE, True),
+        (BanClients("uid-web-1", 1, ""), True),
+        (Place("uid-web-1", 1, "", "host-2", Hardware("pc", "vm")), False),
+    ],
+)
+def test_a_crowd_is_revoked_together_and_placed_in_turn(play, step, together: bool) -> None:
+    """What goes before the fence waits for the same commit; a placement is work for the host."""
+
+    async def scenario(ground: Ground) -> None:
+        async def begin(step: Any, outlook: Any, world: Any) -> None:
+            ground.hands.tried.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(1e9)
+
+        ground.hands.run = begin  # type: ignore[method-assign]
+        for number in range(4):
+            ground.queue.add(Key(Kind.SERVER, f"uid-{number}"), urgent=True)
+        await asyncio.sleep(SLOW / 2)
+        assert len(ground.hands.tried) == (4 if together else CROWD)
+
+    play(lambda key: Decision(step, urgent=True), scenario)
 
 
 def test_refusals_are_counted_and_telling_of_them_does_not_end_them(play) -> None:

@@ -161,6 +161,14 @@ def shown(status: str, reason: str, seconds: float, placement: Placement = PLACE
     return with_(FREE, placement=placement, conditions=conditions)
 
 
+def in_order(states: list[Server]) -> list[Told]:
+    """What is told from state to state: each once, and shown in the order in which it was."""
+    events = [t for before, after in pairwise(states) for t in about_server(before, after)]
+    assert len({(t.reason, t.key) for t in events}) == len(events)
+    assert [t.order for t in events] == sorted(t.order for t in events)
+    return events
+
+
 def test_every_pause_is_told_and_so_is_its_end() -> None:
     states = [
         shown("False", Reason.STARTING, 0),
@@ -170,7 +178,7 @@ def test_every_pause_is_told_and_so_is_its_end() -> None:
         shown("False", Reason.SUSPENDED, 30),
         shown("True", Reason.RUNNING, 40),
     ]
-    events = [t for before, after in pairwise(states) for t in about_server(before, after)]
+    events = in_order(states)
     again = "runs on after its pause on host-1 (epoch 3)"
     assert [(t.reason, t.message) for t in events] == [
         ("Running", "runs on host-1 (epoch 3)"),
@@ -179,8 +187,6 @@ def test_every_pause_is_told_and_so_is_its_end() -> None:
         ("Suspended", "why"),
         ("Running", again),
     ]
-    assert len({(t.reason, t.key) for t in events}) == len(events)
-    assert [t.order for t in events] == sorted(t.order for t in events)
 
 
 def test_that_it_is_known_to_run_again_is_the_last_word_after_a_silence() -> None:
@@ -190,13 +196,12 @@ def test_that_it_is_known_to_run_again_is_the_last_word_after_a_silence() -> Non
         shown("False", Reason.UNREACHABLE, 15),
         shown("True", Reason.RUNNING, 20),
     ]
-    events = [t for before, after in pairwise(states) for t in about_server(before, after)]
+    events = in_order(states)
     assert [(t.reason, t.message, t.warning) for t in events] == [
         ("AgentDown", "why", True),
         ("Unreachable", "why", True),
         ("Running", "is known again to run on host-1 (epoch 3)", False),
     ]
-    assert [t.order for t in events] == sorted(t.order for t in events)
     elsewhere = shown("True", Reason.RUNNING, 30, replace(PLACED, epoch=4, node="host-2"))
     *_, (_, message, _) = told(states[2], elsewhere)
     assert message == "runs on host-2 (epoch 4)", "a start of its own"
