@@ -50,9 +50,8 @@ class Hands:
         self._host, self._locks, self._clock = host, locks, clock
         self.owners = Owners(state, cluster)
         self._starting = Starting(
-            state=state, cluster=cluster, hypervisor=hypervisor, host=host, epochs=epochs,
-            pools=pools,
-        )  # fmt: skip
+            state=state, cluster=cluster, hypervisor=hypervisor, epochs=epochs, pools=pools
+        )
         self._pausing = Pausing(
             state=state, cluster=cluster, hypervisor=hypervisor, owners=self.owners, clock=clock
         )

@@ -12,7 +12,7 @@ from respawn.model.server import Server
 from respawn.model.storage import EpochMark, Pool
 from respawn.ports.cluster import ServerReads
 from respawn.ports.errors import Conflict, NotFound, Refused
-from respawn.ports.hypervisor import DomainOrder, Host, Hypervisor
+from respawn.ports.hypervisor import DomainOrder, Hypervisor
 from respawn.ports.images import Epochs
 
 
@@ -20,11 +20,11 @@ class Starting:
     """Creates the domain of a server that is Placed here."""
 
     def __init__(
-        self, *, state: AgentState, cluster: ServerReads, hypervisor: Hypervisor, host: Host,
+        self, *, state: AgentState, cluster: ServerReads, hypervisor: Hypervisor,
         epochs: Epochs, pools: Callable[[], Mapping[str, Pool]],
     ) -> None:  # fmt: skip
         self._state, self._cluster, self._hypervisor = state, cluster, hypervisor
-        self._host, self._epochs, self._pools = host, epochs, pools
+        self._epochs, self._pools = epochs, pools
 
     async def create(self, step: Create) -> None:
         """Start it, unless a start of it is under way. Raises the port errors."""
@@ -43,7 +43,7 @@ class Starting:
 
     async def _create_placed(self, server: Server, step: Create) -> None:
         """4a and 4b ourselves first: it spares libvirt a start that the hook would refuse."""
-        me = await self._host.identity()
+        me = self._state.me  # as of the last scan: the hook looks again
         ask = Ask(step.uid, step.epoch, me.boot_id, server.namespace, server.name)
         # Which of them is read first matters to the hook alone, whose answer counts.
         node, fresh = await asyncio.gather(

@@ -206,6 +206,9 @@ class Setback(Model):
     at: Time = Field(description="When it was observed.")
     count: Count = Field(description="How many in a row; back-off grows with it.")
     message: Text | None = Field(default=None, description="What its host said of it.")
+    generation: Count | None = Field(
+        default=None, description="Of the spec then; a later one is tried without back-off."
+    )
 
 
 class RecoveryTimeline(Model):

@@ -1,5 +1,6 @@
 """One server in one picture: what is wanted of it, and what every phase's decision is made of."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -7,7 +8,7 @@ from respawn.decide import conditions, disks, recovery
 from respawn.decide.conditions import Situation
 from respawn.decide.disks import DiskState
 from respawn.model.actions import Decision, Outlook, Report, SetFree, Step
-from respawn.model.base import Now
+from respawn.model.base import Key, Now
 from respawn.model.conditions import Reason
 from respawn.model.node import Node
 from respawn.model.placement import Phase
@@ -52,6 +53,12 @@ class Case:
         """A decision whose outlook is that of situation `s`."""
         told = conditions.outlook(self.server, self.disks, s, clear_setback=self._clears(s))
         return with_report(self.server, Decision(step, outlook=told, **more))  # type: ignore[arg-type]
+
+    def wait(self, step: Step | None, s: Situation, awaits: Iterable[Key]) -> Decision:
+        """Until one of them changes, and never for longer than PATIENCE."""
+        answered = self.server.status.observed_generation == self.server.generation
+        again, them = self.now.mono + PATIENCE, tuple(sorted(awaits))
+        return self.do(step, s, next_check=again, awaits=them, patient=answered)
 
     def _clears(self, s: Situation) -> bool:
         return s.reason == Reason.HALTED and self.server.status.setback is not None

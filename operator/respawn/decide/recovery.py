@@ -36,8 +36,14 @@ def setback(server: Server, node: str, reason: str, now: datetime, message: str 
     count = 1
     if before is not None and reason not in HOST_REASONS and before.reason not in HOST_REASONS:
         ran_since = retry_at(before) or before.at
-        count = before.count + 1 if now - ran_since < FORGET_AFTER else 1
-    return Setback(server.placement.epoch, node, reason, now, count, message)
+        in_a_row = now - ran_since < FORGET_AFTER and not _changed_since(server, before)
+        count = before.count + 1 if in_a_row else 1
+    return Setback(server.placement.epoch, node, reason, now, count, message, server.generation)
+
+
+def _changed_since(server: Server, last: Setback) -> bool:
+    """Whether its owner has changed its spec since: that may have mended it."""
+    return 0 < last.generation < server.generation
 
 
 def retry_at(last: Setback | None) -> datetime | None:
@@ -48,9 +54,10 @@ def retry_at(last: Setback | None) -> datetime | None:
     return last.at + min(FIRST_DELAY * (1 << doublings), LONGEST_DELAY)
 
 
-def still_due(last: Setback | None, now: datetime) -> timedelta | None:
+def still_due(server: Server, now: datetime) -> timedelta | None:
     """How long the next start has to wait, None: it need not."""
-    due = retry_at(last)
+    last = server.status.setback
+    due = None if last is None or _changed_since(server, last) else retry_at(last)
     left = due - now if due is not None else timedelta()
     # No delay is longer: one that seems so was written by a clock that was ahead, or is now behind.
     return left if timedelta() < left <= LONGEST_DELAY else None

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from respawn.decide import conditions, hardware, placement, recovery, situations
-from respawn.decide.case import PATIENCE, Case, Wish, set_free, with_report
+from respawn.decide.case import Case, Wish, set_free, with_report
 from respawn.decide.conditions import Situation
 from respawn.model.actions import Decision, Delete, EnsureDisks, Place, Protect
 from respawn.model.base import Key, Kind
@@ -47,12 +47,12 @@ def _prepare_disks(case: Case) -> Decision:
         return case.do(step, situations.working(case, "Preparing", Reason.PREPARING_DISKS))
     reason = case.disks.reason or Reason.PREPARING_DISKS
     s = replace(situations.waiting(case, reason, case.disks.message), stalled=case.disks.stalled)
-    awaits = tuple(
-        Key(Kind.IMAGE, image.uid)
-        for image in case.world.images.values()
-        if any(d.image == image.name for d in case.server.spec.disks)
-    )
-    return case.do(None, s, next_check=case.now.mono + PATIENCE, awaits=awaits)
+    disks = case.server.spec.disks
+    awaits = {
+        *(Key(Kind.POOL, disk.pool) for disk in disks),
+        *(Key(Kind.IMAGE, disk.image) for disk in disks if disk.image is not None),
+    }
+    return case.wait(None, s, awaits)
 
 
 def place(case: Case, s: Situation) -> Decision:
@@ -61,7 +61,7 @@ def place(case: Case, s: Situation) -> Decision:
     unplugged = next((nic.name for nic in server.spec.networks if not nic.bridge), None)
     if unplugged is not None:
         return _nowhere_to_plug(case, unplugged)
-    left = recovery.still_due(server.status.setback, now.wall)
+    left = recovery.still_due(server, now.wall)
     if left is not None:
         return _back_off(case, left.total_seconds())
     first = recovery.waits_for(case.world, server, now)
@@ -116,8 +116,7 @@ def _no_room(case: Case, target: placement.Choice) -> Decision:
         message = f"recovery.mode is None: waits for its own host: {target.why_not(alone)}"
     step = set_free(case, "there is no host for it now")
     s = situations.waiting(case, reason, message)
-    awaits = tuple(Key(Kind.NODE, name) for name in sorted(case.world.nodes))
-    return case.do(step, s, next_check=case.now.mono + PATIENCE, awaits=awaits)
+    return case.wait(step, s, (Key(Kind.NODE, name) for name in case.world.nodes))
 
 
 def _wave(case: Case, first: Server) -> Decision:
@@ -147,6 +146,7 @@ def _back_off(case: Case, seconds: float) -> Decision:
     times = f"it ended {last.count} times in a row, at last on {last.node}"
     step = set_free(case, "the next start is not due yet")
     due = recovery.retry_at(last)
-    message = f"{times}: {ended(last, '')}; starts again at {due:%H:%M:%S}Z"
+    again = f"starts again at {due:%H:%M:%S}Z, or when its spec changes"
+    message = f"{times}: {ended(last, '')}; {again}"
     s = situations.waiting(case, Reason.BACK_OFF, message)
     return case.do(step, s, next_check=case.now.mono + seconds)

@@ -260,3 +260,5 @@ class Decision:
     """Other things whose change would matter to this one."""
     urgent: bool = False
     """Whether the step belongs to a failover."""
+    patient: bool = False
+    """Whether it waits for the world, of which not every change is worth a report."""

@@ -6,17 +6,20 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The kinds that are decided about one object at a time."""
+    """The kinds that are decided about one object at a time, or waited for."""
 
     SERVER = "server"
     NODE = "node"
     IMAGE = "image"
+    POOL = "pool"
     POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """One thing to decide about: a server or image by UID, a node or policy by name."""
+    """One thing: a server by UID, all others by name, under which they are waited for before they
+    are there.
+    """
 
     kind: Kind
     id: str

@@ -148,6 +148,8 @@ class Setback:
     """Setbacks in a row; one that comes long after the one before starts at 1 again."""
     message: str = ""
     """What its host said of it, such as libvirt's own error."""
+    generation: int = 0
+    """Of the spec at that time; 0: not recorded."""
 
 
 @dataclass(frozen=True, slots=True)

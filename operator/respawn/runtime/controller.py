@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,10 +11,12 @@ from respawn.model.actions import (
     BanClients,
     Decision,
     NodeStep,
+    Outlook,
     Place,
     Report,
     Revoke,
     ServerStep,
+    Step,
 )
 from respawn.model.base import Key, Kind
 from respawn.model.placement import Phase
@@ -31,7 +33,12 @@ from respawn.runtime.settling import Outdated
 from respawn.runtime.store import Store
 
 PATIENCE = 30.0
-"""Seconds between two looks at a key that waits for others."""
+"""Seconds: refusals for the same reason within twice that are refusals in a row."""
+
+LOOK_AGAIN = 5.0
+"""Seconds between two looks at a key that waits for others, while these change."""
+REPORTS, WITHIN = 2, 60.0
+"""Reports at most on a key that waits for others, within so many seconds."""
 
 ROOM_AGAIN = 1.0
 """Seconds between two looks for room for a server that has lost its host."""
@@ -41,6 +48,10 @@ SOONEST = 0.01
 
 TIMERS_ARE_EARLY = 0.001
 """Seconds by which a timer may ring before its moment."""
+
+BESIDE_FENCE = 2
+"""Servers at a time that are revoked, and whose clients are banned, while their host is fenced.
+With more, twenty on two cores delayed the fence and the first start by a tenth of a second each."""
 
 Log = Callable[[Key, str, str], None]
 logger = logging.getLogger(__name__)
@@ -65,8 +76,13 @@ class Controller:
     ) -> None:  # fmt: skip
         self._store, self._queue, self._cluster, self._clock = store, queue, cluster, clock
         self._servers, self._nodes, self._log, self._bug = servers, nodes, log, bug
+        # One waits for the API alone, the other for Ceph as well, which may be away.
+        self._beside: dict[type, lanes.Slots] = {
+            kind: lanes.Slots(BESIDE_FENCE) for kind in (Revoke, BanClients)
+        }
         self._awaited_by: defaultdict[Key, set[Key]] = defaultdict(set)
         self._last_run: dict[Key, float] = {}
+        self._reported: dict[Key, deque[float]] = {}
         self._fates = Fates(store=store, queue=queue, clock=clock)
         self._doubts: dict[Key, Doubt] = {}
         store.changed, store.seen = self.changed, self.seen
@@ -76,12 +92,12 @@ class Controller:
         self.seen(key)
         for waiting in sorted(self._awaited_by.pop(key, ())):
             # Who waits for its fence, or for its wave, goes on at once. Who waits for room must not
-            # be in the way of those; if nothing was lost, it is looked at twice a minute at most.
+            # be in the way of those; a look costs nobody but us, what it finds is told rarely.
             urgent = self._is_urgent(waiting)
             if urgent and self._keeps_turn(waiting):
                 self._queue.add(waiting, urgent=True)
             else:
-                again = ROOM_AGAIN if urgent else PATIENCE
+                again = ROOM_AGAIN if urgent else LOOK_AGAIN
                 self._queue.add_at(waiting, self._last_run.get(waiting, 0.0) + again, urgent=urgent)
 
     def seen(self, key: Key) -> None:
@@ -98,6 +114,11 @@ class Controller:
         server = self._store.servers.get(key.id) if key.kind is Kind.SERVER else None
         revoked = server is not None and server.placement.phase is Phase.REVOKED
         return self._is_urgent(key) and revoked
+
+    @property
+    def hurries(self) -> bool:
+        """Whether a failover is under way that does not wait for others."""
+        return self._queue.hurries or any(slots.busy for slots in self._beside.values())
 
     def begin(self) -> None:
         """Run everything once: this process has just become the leader."""
@@ -130,7 +151,15 @@ class Controller:
         urgent = urgent or decision.urgent
         for other in decision.awaits:
             self._awaited_by[other].add(key)
+        if decision.patient and isinstance(decision.step, Report):
+            again = self._reported_enough(key, now.mono)
+            if again is not None:
+                self._queue.add_at(key, min(again, decision.next_check or again))
+                return
         if decision.step is None:
+            if key.kind is Kind.SERVER and key.id not in world.servers:
+                self._forget(key)
+                return
             self._queue.succeeded(key)
             if not self._keeps_turn(key):
                 self._queue.rest(key)
@@ -141,23 +170,44 @@ class Controller:
             return
         await self._carry_out(key, decision, urgent)
 
+    def _reported_enough(self, key: Key, at: float) -> float | None:
+        """When more may be told of it; None: now, and this is counted."""
+        times = self._reported.setdefault(key, deque(maxlen=REPORTS))
+        if len(times) == REPORTS and at < times[0] + WITHIN:
+            return times[0] + WITHIN
+        times.append(at)
+        return None
+
+    def _forget(self, key: Key) -> None:
+        """Its object is gone."""
+        self._queue.forget(key)
+        self._last_run.pop(key, None)
+        self._reported.pop(key, None)
+
     async def _carry_out(self, key: Key, decision: Decision, urgent: bool) -> None:
         step = decision.step
         assert step is not None
         lanes.urgent.set(urgent)
         self._log(key, step.name, step.reason)
-        if isinstance(step, Revoke | BanClients):
-            # What the fence waits for, all may wait for together: who is revoked by then has its
-            # clients banned in the same commit of the monitors, and does not wait for one later.
+        beside = self._beside.get(type(step)) if urgent else None
+        if beside is not None:
+            # What the fence waits for, all may do beside it: who is revoked by then has its clients
+            # banned in the same commit of the monitors, and does not wait for one later.
             self._queue.step_aside(key)
+            async with beside:
+                await self._attempt(key, step, decision.outlook, urgent)
+        else:
+            await self._attempt(key, step, decision.outlook, urgent)
+
+    async def _attempt(self, key: Key, step: Step, outlook: Outlook, urgent: bool) -> None:
         if isinstance(step, Place):
             self._store.reserved[step.uid] = step.node
         try:
             world = self._store.world()
             if isinstance(step, ServerStep):
-                await self._servers.run(step, decision.outlook, world)
+                await self._servers.run(step, outlook, world)
             elif isinstance(step, NodeStep):
-                await self._nodes.run(step, decision.outlook, world)
+                await self._nodes.run(step, outlook, world)
         except Outdated as outdated:
             self._log(key, step.name, f"not done: {outdated}")
             await self._refresh(key, urgent)

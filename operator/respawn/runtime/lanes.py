@@ -32,9 +32,14 @@ class Slots:
     """A bound on what is under way at a time; who has the earliest turn goes first."""
 
     def __init__(self, number: int) -> None:
-        self._free = number
+        self._free, self._number = number, number
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._arrivals = count()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way."""
+        return self._free < self._number
 
     async def __aenter__(self) -> None:
         if self._free:

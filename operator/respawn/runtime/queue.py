@@ -24,8 +24,8 @@ CROWD = 1
 """Keys at work at a time in the failover lane, beside those that go ahead, when a crowd begins.
 With more they wait for each other, for the processor, the API server and Ceph's monitor, and the
 first comes later: of twenty on two cores its QEMU was started after 0.7 s with 1, and after 1.4 s
-with 3. With so few the last would come late: each that is through makes room for more, and the last
-was started after 3.4 s instead of 3.2 s."""
+with 3. With so few the last would come late: once the first has started, each that is through
+makes room for more."""
 WIDER = 2
 """More of them at a time for each that is through."""
 WIDEST = 16
@@ -33,9 +33,9 @@ WIDEST = 16
 SLOW = 0.25
 """Seconds after which one at work no longer counts: it waits for something that others may not."""
 
-STARTING = 0.2
+STARTING = 0.15
 """Seconds for which one that is through still counts: so long its host is busy with its start,
-which the placement of the others would delay."""
+which the placement of the others would delay. The first of a crowd goes alone until then."""
 
 RACES = 15
 """Failures in a row of a failover's key that may be races: some ten seconds of them."""
@@ -165,7 +165,7 @@ class KeyedQueue(Generic[K]):
 
     def through(self, key: K) -> None:
         """It is placed, and its host starts it now. While the crowd lasts, more may be at work at a
-        time from now on; it counts as one of them for a moment.
+        time from now on, or, if it is the first, once it has started; until then it counts as one.
         """
         if not (self._crowd or self._lanes[True]):
             return
@@ -173,7 +173,8 @@ class KeyedQueue(Generic[K]):
             self._starting[key].cancel()
         loop = asyncio.get_running_loop()
         self._starting[key] = loop.call_later(STARTING, self._started, key)
-        self._width = min(self._width + WIDER, WIDEST)
+        if self._width > CROWD:
+            self._widen()
 
     @property
     def hurries(self) -> bool:
@@ -182,7 +183,12 @@ class KeyedQueue(Generic[K]):
 
     def _started(self, key: K) -> None:
         del self._starting[key]
+        if self._width == CROWD:
+            self._widen()
         self._make_room()
+
+    def _widen(self) -> None:
+        self._width = min(self._width + WIDER, WIDEST)
 
     def _make_room(self) -> None:
         if self._lanes[True]:

@@ -157,23 +157,26 @@ class Store:
         """A ServerImage as read, watched or written."""
         if is_newer(image, self.images.get(image.uid)):
             self.images[image.uid] = image
-            self.changed(Key(Kind.IMAGE, image.uid))
+            self.changed(Key(Kind.IMAGE, image.name))
 
     def drop_image(self, uid: str) -> None:
         """It is gone from the API."""
-        if self.images.pop(uid, None) is not None:
-            self.changed(Key(Kind.IMAGE, uid))
+        before = self.images.pop(uid, None)
+        if before is not None:
+            self.changed(Key(Kind.IMAGE, before.name))
 
     def put_pool(self, pool: Pool) -> None:
         """A StoragePool as read, watched or written."""
         if is_newer(pool, self.pools.get(pool.name)):
             self.pools[pool.name] = pool
             self.pool_changed(pool.name)
+            self.changed(Key(Kind.POOL, pool.name))
 
     def drop_pool(self, name: str) -> None:
         """It is gone from the API."""
         if self.pools.pop(name, None) is not None:
             self.pool_changed(name)
+            self.changed(Key(Kind.POOL, name))
 
     def put_policy(self, policy: Policy) -> None:
         """The policy; timings of the generations before stay known while hosts may obey them."""
@@ -284,7 +287,6 @@ class Store:
         """Everything there is to decide about, nodes first."""
         yield from (Key(Kind.NODE, name) for name in sorted(self.nodes))
         yield from (Key(Kind.SERVER, uid) for uid in sorted(self.servers))
-        yield from (Key(Kind.IMAGE, uid) for uid in sorted(self.images))
 
 
 def _later(one: float | None, other: float | None) -> float | None:

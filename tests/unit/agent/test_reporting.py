@@ -11,7 +11,7 @@ from tests.simulation.loop import run
 from tests.unit.decide.agent.builders import ABSENT, ME, UID, domain, present
 from tests.unit.decide.builders import node, placed, server
 
-from respawn.agent.reporting import Reporting
+from respawn.agent.reporting import REPORT_EVERY, Reporting
 from respawn.agent.state import AgentState
 from respawn.model.conditions import Reason
 from respawn.model.host import DomainState, Exit, Look
@@ -49,7 +49,10 @@ class Ports:
     """As far as reporting needs them."""
 
     def __init__(self) -> None:
-        self.cluster = Api()
+        self.cluster, self.clock = Api(), self
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,32 @@ def test_what_was_said_is_not_said_again(look: Look, exits: dict[str, Exit]) -> 
         reporting.due.set()
         await asyncio.sleep(0.05)
         assert ports.cluster.writes == 2 and ports.cluster.node.host.storage_failing
+        running.cancel()
+
+    run(story())
+
+
+def test_what_a_crowd_gives_to_say_is_told_together() -> None:
+    """Twenty starts, a hundred words about them, in one second."""
+
+    async def story() -> None:
+        state = AgentState(ME, SimJournal())
+        state.scanned = True
+        ports: Any = Ports()
+        reporting = Reporting(state, ports, wake=lambda uid: None)
+        running = asyncio.ensure_future(reporting.run())
+        for number in range(100):
+            uid = f"uid-{number % 20}"
+            starts = DomainState.STARTING if number < 20 else DomainState.RUNNING
+            state.looks[uid] = Look(uid, domain(uid=uid), starts, processes=(1000 + number,))
+            reporting.due.set()
+            await asyncio.sleep(0.002)
+            assert number or ports.cluster.node.host.servers, "the first word is told at once"
+            await asyncio.sleep(0.008)
+        assert ports.cluster.writes <= 1 / REPORT_EVERY
+        await asyncio.sleep(REPORT_EVERY)
+        told = ports.cluster.node.host.servers
+        assert [report.state for report in told] == [ReportState.RUNNING] * 20
         running.cancel()
 
     run(story())

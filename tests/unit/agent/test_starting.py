@@ -43,7 +43,7 @@ def test_what_the_image_forbids_is_told_and_not_tried_again() -> None:
     state.put_server(IT)
     anything: Any = outside
     starting = Starting(
-        state=state, cluster=anything, hypervisor=anything, host=anything, epochs=anything,
+        state=state, cluster=anything, hypervisor=anything, epochs=anything,
         pools=lambda: {"ceph": Pool("ceph")},
     )  # fmt: skip
 

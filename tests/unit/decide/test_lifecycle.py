@@ -150,7 +150,7 @@ def test_servers_of_a_lost_host_are_revoked_without_grace() -> None:
     found = decision(server(placement=placed()), hosts=begun(), sights={"host-1": DEAD})
     step = found.step
     assert isinstance(step, actions.Revoke) and step.grace == 0.0 and found.urgent
-    assert step.setback == Setback(1, "host-1", Reason.HOST_LOST, WALL)
+    assert step.setback == Setback(1, "host-1", Reason.HOST_LOST, WALL, generation=1)
     record = step.recovery
     assert record is not None and record.decided == WALL
     assert record.last_seen == WALL - timedelta(seconds=9)
@@ -277,6 +277,19 @@ def test_in_place_then_elsewhere_then_backing_off(count, ago, node_or_wait) -> N
     else:
         assert isinstance(found.step, actions.Place)
         assert (found.step.node == "host-1") is (node_or_wait == "host-1")
+
+
+def test_a_changed_spec_is_tried_at_once_and_begins_a_new_row() -> None:
+    """What made it fail may be mended; what fails unchanged has to wait as before."""
+    last = replace(setback(5), generation=3)
+    it = server(placement=FREE, status={"setback": last})
+    assert decision(replace(it, generation=3)).next_check == pytest.approx(T0 + 40)
+    mended = replace(it, generation=4)
+    assert isinstance(decision(mended).step, actions.Place)
+    running = replace(mended, status=replace(it.status, placement=placed()))
+    step = decision(running, report(state=ReportState.FAILED, reason=Reason.QEMU_DIED)).step
+    assert isinstance(step, actions.Revoke) and step.setback is not None
+    assert (step.setback.count, step.setback.generation) == (1, 4)
 
 
 @pytest.mark.parametrize(
@@ -418,13 +431,19 @@ def test_what_the_guest_tells_never_delays_ready(ready, status: str) -> None:
 def test_what_stands_in_the_way_of_a_disk(disk: Disk, reason: Reason, stalled: bool) -> None:
     small = Pool("small", pool="small", total=GIB - 1)
     pools = {"ceph": Pool("ceph", pool="vms"), "small": small}
-    found = decision(server(spec={"disks": (disk,)}), pools=pools)
+    it = server(spec={"disks": (disk,)})
+    found = decision(it, pools=pools)
     ready = find(found.outlook.conditions, Type.READY)
     disks = find(found.outlook.conditions, Type.DISKS_READY)
     assert ready is not None and ready.reason == reason == (disks and disks.reason)
     assert is_true(found.outlook.conditions, Type.STALLED) is stalled
     assert is_true(found.outlook.conditions, Type.RECONCILING) is not stalled
     assert found.next_check == T0 + case.PATIENCE
+    # One that is not there yet is waited for as well, under its name.
+    awaited = {Key(Kind.POOL, disk.pool)} | ({Key(Kind.IMAGE, disk.image)} if disk.image else set())
+    assert set(found.awaits) == awaited
+    told = replace(it, status=replace(it.status, observed_generation=it.generation))
+    assert decision(told, pools=pools).patient and not found.patient, "a new spec is answered"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_no_wave_waits_for_a_clock_that_was_ahead(ahead: float) -> None:
 )
 def test_a_clock_that_is_set_back_holds_no_start(at: float, left: float | None) -> None:
     last = Setback(1, "host-1", Reason.QEMU_DIED, WALL, 3)
-    found = recovery.still_due(last, now(at).wall)
+    found = recovery.still_due(server(status={"setback": last}), now(at).wall)
     assert found == (None if left is None else timedelta(seconds=left))
 
 
@@ -126,7 +126,7 @@ def test_a_clock_that_was_set_back_holds_no_start_for_longer_than_the_longest_de
     ago: int, left: float
 ) -> None:
     last = Setback(1, "host-1", Reason.QEMU_DIED, WALL - timedelta(seconds=ago), 3)
-    found = recovery.still_due(last, WALL)
+    found = recovery.still_due(server(status={"setback": last}), WALL)
     assert found == (timedelta(seconds=left) if left else None)
 
 

@@ -376,16 +376,64 @@ def test_who_waits_for_room_is_in_nobodys_way(play) -> None:
     play(decide, scenario)
 
 
+def test_who_waits_is_looked_at_soon_and_reported_on_twice_a_minute(play) -> None:
+    """A pool whose free space changes for three minutes; then it is what is awaited."""
+    pool, place = Key(Kind.POOL, "ceph"), Place("uid-web-1", 0, "", "host-2", Hardware("pc", "vm"))
+    report = Report("uid-web-1", 0, "its message is another one")
+    looks: list[float] = []
+    steps: list[Any] = []
+
+    def decide(key: Key) -> Decision:
+        if key != SERVER:
+            return Decision()
+        looks.append(asyncio.get_running_loop().time())
+        # What a fake has reported or placed still looks the same afterwards: once for each change.
+        step = steps.pop() if steps else None
+        return Decision(step, next_check=looks[-1] + 30, awaits=(pool,), patient=True)
+
+    async def scenario(ground: Ground) -> None:
+        ground.store.put_server(server())
+        for _ in range(1800):
+            await asyncio.sleep(0.1)
+            steps[:] = [report]
+            ground.controller.changed(pool)
+        told = list(ground.hands.tried)
+        assert len(looks) >= 30 and 5 <= len(told) <= 6
+        assert all(later - first >= 60 for first, later in zip(told, told[2:], strict=False))
+        steps[:] = [place]
+        ground.controller.changed(pool)
+        await asyncio.sleep(module.LOOK_AGAIN + 0.1)
+        assert len(ground.hands.tried) > len(told), "what is no report waits for nothing"
+
+    play(decide, scenario)
+
+
+def test_of_what_is_gone_nothing_is_kept(play) -> None:
+    async def scenario(ground: Ground) -> None:
+        ground.store.put_server(server())
+        await asyncio.sleep(1)
+        assert SERVER in ground.controller._last_run
+        ground.store.drop_server(SERVER.id)
+        await asyncio.sleep(1)
+        assert SERVER not in ground.controller._last_run and ground.queue.turn(SERVER) > 0
+
+    play(lambda key: Decision(next_check=1e9), scenario)
+
+
 @pytest.mark.parametrize(
-    ("step", "together"),
+    ("step", "urgent", "at_once"),
     [
-        (REVOKE, True),
-        (BanClients("uid-web-1", 1, ""), True),
-        (Place("uid-web-1", 1, "", "host-2", Hardware("pc", "vm")), False),
+        (REVOKE, True, module.BESIDE_FENCE),
+        (BanClients("uid-web-1", 1, ""), True, module.BESIDE_FENCE),
+        (Place("uid-web-1", 1, "", "host-2", Hardware("pc", "vm")), True, CROWD),
+        (REVOKE, False, 6),
     ],
 )
-def test_a_crowd_is_revoked_together_and_placed_in_turn(play, step, together: bool) -> None:
-    """What goes before the fence waits for the same commit; a placement is work for the host."""
+def test_a_crowd_is_revoked_beside_its_fence_and_placed_in_turn(
+    play, step, urgent: bool, at_once: int
+) -> None:
+    """A few at a time of what goes beside the fence, for it is not to be delayed by them; and none
+    of them holds up another's placement. What is no failover waits for nobody."""
 
     async def scenario(ground: Ground) -> None:
         async def begin(step: Any, outlook: Any, world: Any) -> None:
@@ -393,12 +441,15 @@ def test_a_crowd_is_revoked_together_and_placed_in_turn(play, step, together: bo
             await asyncio.sleep(1e9)
 
         ground.hands.run = begin  # type: ignore[method-assign]
-        for number in range(4):
-            ground.queue.add(Key(Kind.SERVER, f"uid-{number}"), urgent=True)
+        for number in range(6):
+            ground.queue.add(Key(Kind.SERVER, f"uid-{number}"), urgent=urgent)
         await asyncio.sleep(SLOW / 2)
-        assert len(ground.hands.tried) == (4 if together else CROWD)
+        assert len(ground.hands.tried) == at_once
+        assert ground.controller.hurries is urgent
+        beside = urgent and not isinstance(step, Place)
+        assert not beside or not ground.queue.hurries, "none of those is in a crowd's way"
 
-    play(lambda key: Decision(step, urgent=True), scenario)
+    play(lambda key: Decision(step, urgent=urgent), scenario)
 
 
 def test_refusals_are_counted_and_telling_of_them_does_not_end_them(play) -> None:

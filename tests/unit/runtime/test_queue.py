@@ -311,22 +311,31 @@ async def test_one_that_steps_aside_makes_room_at_once() -> None:
 
 
 @virtual
-async def test_each_that_is_through_makes_room_for_more_until_the_crowd_is_gone() -> None:
-    q, loop = crowded(CROWD + WIDER + 1), asyncio.get_running_loop()
+async def test_the_first_goes_alone_until_it_has_started_and_then_each_makes_room_for_more() -> (
+    None
+):
+    wide = CROWD + WIDER
+    q, loop = crowded(CROWD + wide + WIDER + 1), asyncio.get_running_loop()
     for _ in range(CROWD):
         await q.get(urgent=True)
     q.through("s0")
     q.done("s0")
-    next_ones = [(await q.get(urgent=True))[0] for _ in range(WIDER)]
-    assert next_ones == [f"s{CROWD + n}" for n in range(WIDER)]
     assert await none_left(q), "its host is busy with its start"
     q.add("s0", urgent=True)
     assert await q.get(urgent=True) == ("s0", True), "it counts, whatever it does itself"
     q.done("s0")
-    assert await q.get(urgent=True) == (f"s{CROWD + WIDER}", True)
+    names = [(await q.get(urgent=True))[0] for _ in range(wide)]
+    assert names == [f"s{CROWD + n}" for n in range(wide)]
     assert STARTING <= loop.time() < SLOW
-    for number in range(1, CROWD + WIDER + 1):
-        q.done(f"s{number}")
+    assert await none_left(q)
+    q.through(names[0])
+    q.done(names[0])
+    more = [(await q.get(urgent=True))[0] for _ in range(WIDER)]
+    assert await none_left(q) and loop.time() < SLOW, "after the first, at once"
+    last, _ = await q.get(urgent=True)
+    for name in (*names, *more, last):
+        q.done(name)
+    await asyncio.sleep(STARTING)
     for number in range(CROWD + 1):
         q.add(f"t{number}", urgent=True)
     for _ in range(CROWD):

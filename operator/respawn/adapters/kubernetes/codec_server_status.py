@@ -119,6 +119,7 @@ def _setback(part: Fields | None) -> Setback | None:
         at=part.needed_time("at"),
         count=part.number("count", 1),
         message=part.text("message"),
+        generation=part.number("generation"),
     )
 
 
@@ -229,6 +230,7 @@ def _written_setback(setback: Setback | None) -> dict[str, Any] | None:
         "at": time_text(setback.at),
         "count": setback.count,
         "message": setback.message or None,
+        "generation": setback.generation or None,
     }
 
 

@@ -18,6 +18,7 @@ from respawn.model.host import Identity
 from respawn.model.node import Capacity, Node
 from respawn.model.storage import Entry, Pool
 from respawn.ports.errors import Unavailable
+from respawn.ports.together import Together
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MEMORY = Path("/proc/meminfo")
@@ -96,6 +97,11 @@ class LibvirtHost:
         self._addresses: frozenset[str] = frozenset()
         self._monitors = Monitors()
         self._towards = TowardsCeph(processes.ceph_sockets)
+        # The kernel walks all its connections for it, 2 ms and more: in a crowd of starts one look
+        # answers all who asked before it began.
+        self._used: Together[frozenset[str], frozenset[str]] = Together(
+            lambda monitors: asyncio.to_thread(self._towards.addresses, monitors)
+        )
 
     def close(self) -> None:
         """End its thread."""
@@ -108,7 +114,7 @@ class LibvirtHost:
         """
         monitors = {monitor for pool in self._pools() for monitor in pool.monitors}
         known = await self._monitors.by_address(monitors)
-        found = await asyncio.to_thread(self._towards.addresses, known)
+        found = await self._used(known)
         # safety: a fence covers what this boot ever used. Added in one go, after the wait: others
         # add theirs meanwhile.
         self._addresses |= found
