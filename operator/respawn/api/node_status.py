@@ -225,6 +225,6 @@ class NodeStatus(Status):
     )
     conditions: Conditions = Field(
         default_factory=list,
-        description="Ready, AgentAlive, StorageReachable, HypervisorReachable, FencingReady, "
-        "Fenced, Schedulable.",
+        description="Ready, Registered, AgentAlive, StorageReachable, HypervisorReachable, "
+        "FencingReady, Fenced, Schedulable.",
     )

@@ -21,6 +21,12 @@ def ceph_answers(world: World, node: Node, now: Now) -> bool:
     return _lately(world.me.ceph_ok_at, world, node, now)
 
 
+def ceph_is_silent(world: World, node: Node, now: Now) -> bool:
+    """Whether it has not answered for so long that a host would be fenced for it."""
+    at = world.me.ceph_ok_at
+    return at is None or at < now.mono - liveness.timings_for(world, node).fence_after
+
+
 def _lately(at: float | None, world: World, node: Node, now: Now) -> bool:
     return at is not None and at >= now.mono - liveness.timings_for(world, node).fence_after / 2
 

@@ -74,8 +74,8 @@ def _doubtful(world: World, node: Node, state: State, now: Now) -> str:
     """Silent everywhere, and perhaps not dead."""
     if state is State.CUT_OFF:
         return (
-            f"{node.name} is cut off from the API and from Ceph, but its libvirt answers: its "
-            "servers may run, and are left alone; mend its networks"
+            f"neither the agent nor the heart of {node.name} is heard, but its libvirt answers: "
+            "its servers may run, and are left alone; start both, or mend its networks"
         )
     if state is State.UNRESPONSIVE_RUNNING:
         return (

@@ -5,6 +5,7 @@ from respawn.decide.earlier import Row
 from respawn.decide.liveness import Sign, State
 from respawn.decide.node_sentences import (
     CEPH_SILENT,
+    FENCES_NOBODY,
     HEART_DOWN,
     HELD,
     LIBVIRT_DOWN,
@@ -14,7 +15,7 @@ from respawn.decide.node_sentences import (
 )
 from respawn.model.actions import Outlook
 from respawn.model.base import Now
-from respawn.model.conditions import Condition, Reason, Status, Type
+from respawn.model.conditions import Condition, Reason, Status, Type, find
 from respawn.model.node import FencePhase, Node, ReportState
 from respawn.model.server import domain_name
 from respawn.model.sight import Answer, Pulse, Sight
@@ -24,10 +25,11 @@ from respawn.model.world import World
 def outlook(world: World, node: Node, now: Now) -> Outlook:
     """All conditions of the node."""
     rows = [
+        _registered(node),
         _agent(world, node, now),
         _storage(world, node, now),
         _hypervisor(world, node, now),
-        _fencing_ready(world, node),
+        _fencing_ready(world, node, now),
         _fenced(world, node, now),
         _schedulable(world, node, now),
     ]
@@ -52,10 +54,19 @@ def _alive(kind: Type, sign: Sign, silent: str) -> Row:
 
 def _agent(world: World, node: Node, now: Now) -> Row:
     if node.registration is None:
-        message = "no agent has registered; start respawn-agent on the host"
-        return Type.AGENT_ALIVE, "False", Reason.NOT_REGISTERED, message
+        return Type.AGENT_ALIVE, "False", Reason.NOT_REGISTERED, _NO_AGENT
     sight = world.sights.get(node.name, Sight())
     return _alive(Type.AGENT_ALIVE, _sign(world, node, sight.lease, now), "its Lease is silent")
+
+
+def _registered(node: Node) -> Row:
+    registered = node.registration
+    if registered is None:
+        return Type.REGISTERED, "False", Reason.NOT_REGISTERED, _NO_AGENT
+    return Type.REGISTERED, "True", Reason.AS_SPECIFIED, f"boot {registered.boot_id}"
+
+
+_NO_AGENT = "no agent has registered; start respawn-agent on the host"
 
 
 def _storage_fails(world: World, node: Node, now: Now) -> str:
@@ -95,11 +106,17 @@ _NOT_ASKED = "it is asked only when its host is in doubt"
 _ASKED = "its answer when it was asked last, as its host was in doubt"
 
 
-def _fencing_ready(world: World, node: Node) -> Row:
+def _fencing_ready(world: World, node: Node, now: Now) -> Row:
     blocked = grounds.obstacle(world, node)
-    if blocked is None:
-        return Type.FENCING_READY, "True", Reason.AS_SPECIFIED, ""
-    return Type.FENCING_READY, "False", blocked[0], blocked[1]
+    if blocked is not None:
+        return Type.FENCING_READY, "False", blocked[0], blocked[1]
+    told = find(node.conditions, Type.FENCING_READY)
+    was_silent = told is not None and told.reason == Reason.CEPH_UNPROVEN
+    # An operator that has just begun has not asked it yet.
+    silent = was_silent if grounds.only_beginning(world) else brake.ceph_is_silent(world, node, now)
+    if silent:
+        return Type.FENCING_READY, "Unknown", Reason.CEPH_UNPROVEN, FENCES_NOBODY
+    return Type.FENCING_READY, "True", Reason.AS_SPECIFIED, ""
 
 
 def _fenced(world: World, node: Node, now: Now) -> Row:
@@ -250,7 +267,7 @@ def _sentence(world: World, node: Node, now: Now) -> tuple[str, str]:
         blocked = grounds.obstacle(world, node)
         if blocked is not None and blocked[0] == Reason.ADDRESS_IN_USE:
             return blocked  # the slip is told where it was made, before an agent tries its best
-        return Reason.NOT_REGISTERED, "no agent has registered; start respawn-agent on the host"
+        return Reason.NOT_REGISTERED, _NO_AGENT
     sight = world.sights.get(node.name, Sight())
     if state is State.UNKNOWN and (sight.lease.read_at is None or sight.heart.read_at is None):
         return Reason.FIRST_SIGNS_AWAITED, "a boot, or a time after a fence, has just begun there"

@@ -36,6 +36,7 @@ CEPH_SILENT = (
     "Ceph does not answer the operator: whether its heart beats there cannot be read, and nothing "
     "can be fenced; kubectl describe storagepool says more"
 )
+FENCES_NOBODY = "Ceph does not answer the operator, which can fence nobody until it does"
 LIBVIRT_DOWN = (
     "its libvirtd does not answer its agent, its servers run on and nobody sees how: start libvirtd"
 )

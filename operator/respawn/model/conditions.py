@@ -44,6 +44,7 @@ class Type(StrEnum):
     RECOVERING = "Recovering"
     RESTART_REQUIRED = "RestartRequired"
     # Node
+    REGISTERED = "Registered"
     AGENT_ALIVE = "AgentAlive"
     STORAGE_REACHABLE = "StorageReachable"
     HYPERVISOR_REACHABLE = "HypervisorReachable"

@@ -18,7 +18,7 @@ from tests.unit.decide.builders import (
 
 from respawn.decide import node_conditions
 from respawn.model.conditions import Condition, Reason, Type, find
-from respawn.model.node import Node, NodeSpec, ReportState
+from respawn.model.node import HostStatus, Node, NodeSpec, ReportState
 from respawn.model.sight import Answer, Pulse, Sight, Testimony
 from respawn.model.world import World
 
@@ -216,3 +216,36 @@ def test_the_last_beats_of_a_dead_host_are_no_beats_of_now() -> None:
         w = world(nodes=(host,), sights={"host-1": seen})
         found = find(node_conditions.outlook(w, host, now()).conditions, Type.READY)
         assert found is not None and (found.status, found.reason) == told
+
+
+@pytest.mark.parametrize(
+    ("ceph_ok_at", "told_before", "status"),
+    [
+        (T0 - 8.0, None, "True"),
+        (T0 - 8.1, None, "Unknown"),
+        (None, None, "True"),  # this operator has just begun
+        (None, "Unknown", "Unknown"),
+    ],
+)
+def test_while_ceph_is_silent_nobody_can_be_fenced(ceph_ok_at, told_before, status) -> None:
+    before = Condition(Type.FENCING_READY, told_before or "True", Reason.CEPH_UNPROVEN, "", 1)
+    host = node(conditions=(before,) if told_before else ())
+    seen = world(nodes=(host,))
+    seen = replace(seen, me=replace(seen.me, ceph_ok_at=ceph_ok_at))
+    told = node_conditions.outlook(seen, host, now()).conditions
+    found = find(told, Type.FENCING_READY)
+    assert found is not None and found.status == status
+    assert (found.reason == Reason.CEPH_UNPROVEN) is (status == "Unknown")
+
+
+def test_a_node_says_which_boot_is_registered() -> None:
+    host = node()
+    told = node_conditions.outlook(world(nodes=(host,)), host, now()).conditions
+    found = find(told, Type.REGISTERED)
+    assert found is not None and host.registration is not None
+    assert found.message == f"boot {host.registration.boot_id}" and found.status == "True"
+    new = node(host=HostStatus())
+    found = find(
+        node_conditions.outlook(world(nodes=(new,)), new, now()).conditions, Type.REGISTERED
+    )
+    assert found is not None and (found.status, found.reason) == ("False", Reason.NOT_REGISTERED)

@@ -219,6 +219,7 @@ def about_node(before: Node, after: Node) -> Iterator[Told]:
         key = f"{now.phase}/{now.generation}"
         order = f"{_moment(after.conditions)}-{_FENCE_ORDER[now.phase]}"
         yield Told(about, reason, message, warning, key, order)
+    yield from _booted(about, before, after)
     ready = find(after.conditions, Type.READY)
     if ready is None or ready.reason not in list(FencePhase):  # those were just told
         yield from about_ready(about, before.conditions, after.conditions)
@@ -231,6 +232,19 @@ def about_node(before: Node, after: Node) -> Iterator[Told]:
         yield Told(
             about, Reason.DELETING, is_open.message, True, "deleting", _moment(after.conditions)
         )
+
+
+def _booted(about: Mapping[str, Any], before: Node, after: Node) -> Iterator[Told]:
+    """A host that boots anew soon enough was never told to be silent."""
+    was, now = (find(n.conditions, Type.REGISTERED) for n in (before, after))
+    if was is None or now is None or not (was.status == now.status == "True"):
+        return
+    if was.message != now.message:
+        message = (
+            f"it has booted anew ({now.message}, before {was.message}); its servers start again"
+        )
+        order = f"{_moment(after.conditions)}-5"
+        yield Told(about, Reason.HOST_REBOOTED, message, True, now.message, order)
 
 
 def _fence(now: Fence) -> tuple[str, str, bool]:

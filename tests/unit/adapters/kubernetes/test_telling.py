@@ -270,3 +270,18 @@ def test_a_failover_that_is_held_is_told_with_its_end() -> None:
         ("FailoverGoesOn", "failover is held no longer", False),
     ]
     assert len({t.key for t in events}) == len(events)
+
+
+def registered(boot: str | None) -> Node:
+    status = "False" if boot is None else "True"
+    row = Condition(Type.REGISTERED, status, Reason.AS_SPECIFIED, f"boot {boot}", 0, START)  # type: ignore[arg-type]
+    return Node("host-1", conditions=(row,))
+
+
+def test_a_boot_that_follows_on_another_is_told_once_however_fast_it_was() -> None:
+    first, second = registered("b1"), registered("b2")
+    assert list(about_node(registered(None), first)) == []
+    assert list(about_node(first, first)) == []
+    ((told),) = about_node(first, second)
+    assert (told.reason, told.warning, told.key) == ("HostRebooted", True, "boot b2")
+    assert told.message == ("it has booted anew (boot b2, before boot b1); its servers start again")
