@@ -15,8 +15,8 @@ from servers import Desk
 
 pytestmark = pytest.mark.lab
 
-RETRY = 40
-"""Seconds until a waiting object sees that the world has changed: twice a minute, and a bit."""
+RETRY = 20
+"""Seconds until a waiting object goes on: 5 until it is looked at, an import, and its start."""
 
 
 @pytest.fixture

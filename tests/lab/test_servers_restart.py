@@ -163,7 +163,10 @@ def test_killed_here_panicked_elsewhere_then_backing_off(desk: Desk) -> None:
         assert told.startswith(f"it ended 3 times in a row, at last on {status['node']}"), told
         assert "its QEMU died; starts again at" in told
         assert desk.domains() == {}
-        desk.await_epoch("fails", 4)
+        desk.change("fails", shutdownGracePeriod="20s")
+        status = desk.await_epoch("fails", 4)
+        waited = seconds(status["setback"]["at"], desk.domain("fails")["startedAt"])
+        assert waited < 9, "whose spec is changed waits no longer"
     desk.check_disks("fails")
     told_events = desk.events("fails")
     assert len(told_events["QemuDied"]) == 2 and len(told_events["GuestPanicked"]) == 1

@@ -82,7 +82,7 @@ class Controller:
         }
         self._awaited_by: defaultdict[Key, set[Key]] = defaultdict(set)
         self._last_run: dict[Key, float] = {}
-        self._reported: dict[Key, deque[float]] = {}
+        self._reported: defaultdict[Key, deque[float]] = defaultdict(lambda: deque(maxlen=REPORTS))
         self._fates = Fates(store=store, queue=queue, clock=clock)
         self._doubts: dict[Key, Doubt] = {}
         store.changed, store.seen = self.changed, self.seen
@@ -151,11 +151,12 @@ class Controller:
         urgent = urgent or decision.urgent
         for other in decision.awaits:
             self._awaited_by[other].add(key)
-        if decision.patient and isinstance(decision.step, Report):
+        if isinstance(decision.step, Report):
             again = self._reported_enough(key, now.mono)
-            if again is not None:
+            if again is not None and decision.patient:
                 self._queue.add_at(key, min(again, decision.next_check or again))
                 return
+            self._reported[key].append(now.mono)
         if decision.step is None:
             if key.kind is Kind.SERVER and key.id not in world.servers:
                 self._forget(key)
@@ -171,12 +172,9 @@ class Controller:
         await self._carry_out(key, decision, urgent)
 
     def _reported_enough(self, key: Key, at: float) -> float | None:
-        """When more may be told of it; None: now, and this is counted."""
-        times = self._reported.setdefault(key, deque(maxlen=REPORTS))
-        if len(times) == REPORTS and at < times[0] + WITHIN:
-            return times[0] + WITHIN
-        times.append(at)
-        return None
+        """When more may be told of it, if it only waits; None: now."""
+        times = self._reported[key]
+        return times[0] + WITHIN if len(times) == REPORTS and at < times[0] + WITHIN else None
 
     def _forget(self, key: Key) -> None:
         """Its object is gone."""
