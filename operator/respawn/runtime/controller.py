@@ -49,9 +49,10 @@ SOONEST = 0.01
 TIMERS_ARE_EARLY = 0.001
 """Seconds by which a timer may ring before its moment."""
 
-BESIDE_FENCE = 2
-"""Servers at a time that are revoked, and whose clients are banned, while their host is fenced.
-With more, twenty on two cores delayed the fence and the first start by a tenth of a second each."""
+REVOKED_AT_ONCE = lanes.FAILOVER // 2
+"""Servers at a time that are revoked while their host is fenced. With as many as the lane takes,
+twenty on two cores delayed the fence and the first start by a tenth of a second each. Bans wait for
+Ceph's monitors, a second each if these are slow, and all for the same: they are not counted."""
 
 Log = Callable[[Key, str, str], None]
 logger = logging.getLogger(__name__)
@@ -76,10 +77,7 @@ class Controller:
     ) -> None:  # fmt: skip
         self._store, self._queue, self._cluster, self._clock = store, queue, cluster, clock
         self._servers, self._nodes, self._log, self._bug = servers, nodes, log, bug
-        # One waits for the API alone, the other for Ceph as well, which may be away.
-        self._beside: dict[type, lanes.Slots] = {
-            kind: lanes.Slots(BESIDE_FENCE) for kind in (Revoke, BanClients)
-        }
+        self._revoking = lanes.Slots(REVOKED_AT_ONCE)
         self._awaited_by: defaultdict[Key, set[Key]] = defaultdict(set)
         self._last_run: dict[Key, float] = {}
         self._reported: defaultdict[Key, deque[float]] = defaultdict(lambda: deque(maxlen=REPORTS))
@@ -118,7 +116,7 @@ class Controller:
     @property
     def hurries(self) -> bool:
         """Whether a failover is under way that does not wait for others."""
-        return self._queue.hurries or any(slots.busy for slots in self._beside.values())
+        return self._queue.hurries or self._revoking.busy
 
     def begin(self) -> None:
         """Run everything once: this process has just become the leader."""
@@ -187,12 +185,12 @@ class Controller:
         assert step is not None
         lanes.urgent.set(urgent)
         self._log(key, step.name, step.reason)
-        beside = self._beside.get(type(step)) if urgent else None
-        if beside is not None:
+        if isinstance(step, Revoke | BanClients):
             # What the fence waits for, all may do beside it: who is revoked by then has its clients
             # banned in the same commit of the monitors, and does not wait for one later.
             self._queue.step_aside(key)
-            async with beside:
+        if isinstance(step, Revoke) and urgent:
+            async with self._revoking:
                 await self._attempt(key, step, decision.outlook, urgent)
         else:
             await self._attempt(key, step, decision.outlook, urgent)

@@ -425,8 +425,8 @@ def test_of_what_is_gone_nothing_is_kept(play) -> None:
 @pytest.mark.parametrize(
     ("step", "urgent", "at_once"),
     [
-        (REVOKE, True, module.BESIDE_FENCE),
-        (BanClients("uid-web-1", 1, ""), True, module.BESIDE_FENCE),
+        (REVOKE, True, module.REVOKED_AT_ONCE),
+        (BanClients("uid-web-1", 1, ""), True, 6),
         (Place("uid-web-1", 1, "", "host-2", Hardware("pc", "vm")), True, CROWD),
         (REVOKE, False, 6),
     ],
@@ -434,8 +434,8 @@ def test_of_what_is_gone_nothing_is_kept(play) -> None:
 def test_a_crowd_is_revoked_beside_its_fence_and_placed_in_turn(
     play, step, urgent: bool, at_once: int
 ) -> None:
-    """A few at a time of what goes beside the fence, for it is not to be delayed by them; and none
-    of them holds up another's placement. What is no failover waits for nobody."""
+    """A few revocations at a time, which would delay the fence; all bans together, which wait for
+    one commit; and neither holds up another's placement. What is no failover waits for nobody."""
 
     async def scenario(ground: Ground) -> None:
         async def begin(step: Any, outlook: Any, world: Any) -> None:
@@ -447,7 +447,7 @@ def test_a_crowd_is_revoked_beside_its_fence_and_placed_in_turn(
             ground.queue.add(Key(Kind.SERVER, f"uid-{number}"), urgent=urgent)
         await asyncio.sleep(SLOW / 2)
         assert len(ground.hands.tried) == at_once
-        assert ground.controller.hurries is urgent
+        assert ground.controller.hurries is (urgent and not isinstance(step, BanClients))
         beside = urgent and not isinstance(step, Place)
         assert not beside or not ground.queue.hurries, "none of those is in a crowd's way"
 
