@@ -11,12 +11,10 @@ from respawn.model.actions import (
     BanClients,
     Decision,
     NodeStep,
-    Outlook,
     Place,
     Report,
     Revoke,
     ServerStep,
-    Step,
 )
 from respawn.model.base import Key, Kind
 from respawn.model.placement import Phase
@@ -49,11 +47,6 @@ SOONEST = 0.01
 TIMERS_ARE_EARLY = 0.001
 """Seconds by which a timer may ring before its moment."""
 
-REVOKED_AT_ONCE = lanes.FAILOVER // 2
-"""Servers at a time that are revoked while their host is fenced. With as many as the lane takes,
-twenty on two cores delayed the fence and the first start by a tenth of a second each. Bans wait for
-Ceph's monitors, a second each if these are slow, and all for the same: they are not counted."""
-
 Log = Callable[[Key, str, str], None]
 logger = logging.getLogger(__name__)
 
@@ -77,7 +70,6 @@ class Controller:
     ) -> None:  # fmt: skip
         self._store, self._queue, self._cluster, self._clock = store, queue, cluster, clock
         self._servers, self._nodes, self._log, self._bug = servers, nodes, log, bug
-        self._revoking = lanes.Slots(REVOKED_AT_ONCE)
         self._awaited_by: defaultdict[Key, set[Key]] = defaultdict(set)
         self._last_run: dict[Key, float] = {}
         self._reported: defaultdict[Key, deque[float]] = defaultdict(lambda: deque(maxlen=REPORTS))
@@ -112,11 +104,6 @@ class Controller:
         server = self._store.servers.get(key.id) if key.kind is Kind.SERVER else None
         revoked = server is not None and server.placement.phase is Phase.REVOKED
         return self._is_urgent(key) and revoked
-
-    @property
-    def hurries(self) -> bool:
-        """Whether a failover is under way that does not wait for others."""
-        return self._queue.hurries or self._revoking.busy
 
     def begin(self) -> None:
         """Run everything once: this process has just become the leader."""
@@ -189,21 +176,14 @@ class Controller:
             # What the fence waits for, all may do beside it: who is revoked by then has its clients
             # banned in the same commit of the monitors, and does not wait for one later.
             self._queue.step_aside(key)
-        if isinstance(step, Revoke) and urgent:
-            async with self._revoking:
-                await self._attempt(key, step, decision.outlook, urgent)
-        else:
-            await self._attempt(key, step, decision.outlook, urgent)
-
-    async def _attempt(self, key: Key, step: Step, outlook: Outlook, urgent: bool) -> None:
         if isinstance(step, Place):
             self._store.reserved[step.uid] = step.node
         try:
             world = self._store.world()
             if isinstance(step, ServerStep):
-                await self._servers.run(step, outlook, world)
+                await self._servers.run(step, decision.outlook, world)
             elif isinstance(step, NodeStep):
-                await self._nodes.run(step, outlook, world)
+                await self._nodes.run(step, decision.outlook, world)
         except Outdated as outdated:
             self._log(key, step.name, f"not done: {outdated}")
             await self._refresh(key, urgent)

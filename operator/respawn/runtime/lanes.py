@@ -7,6 +7,7 @@ while the last still waits. Waiting for a slot is no part of a request's deadlin
 
 import asyncio
 import heapq
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from itertools import count
 
@@ -20,6 +21,9 @@ from respawn.ports.together import Together
 FAILOVER, ROUTINE = 6, 8
 """Requests under way at a time in each lane. At 10 ms each six are 600 in a second, which is more
 than one process decides about."""
+
+BESIDE_FENCE = FAILOVER // 2
+"""Servers at a time that are revoked, and as many that are looked at, beside their host's fence."""
 
 urgent: ContextVar[bool] = ContextVar("urgent", default=False)
 """Whether the work under way is a failover; set by the worker, inherited by what it spawns."""
@@ -64,6 +68,32 @@ class Slots:
                 given.set_result(None)
                 return
         self._free += 1
+
+
+class BesideFence:
+    """What servers of a lost host do while it is fenced, a few at a time: not to delay the fence.
+
+    With as many as the lane takes, twenty on two cores delayed the fence and the first start by a
+    tenth of a second each. Their bans are not counted: those wait for a commit of Ceph's monitors,
+    all for the same one, and a second each if that is slow.
+    """
+
+    def __init__(self) -> None:
+        # One waits for the API alone, the other for Ceph as well, which may be away.
+        self._revoking, self._looking = Slots(BESIDE_FENCE), Slots(BESIDE_FENCE)
+
+    def revoking(self) -> AbstractAsyncContextManager[None]:
+        """Around the write of a revocation; what is no failover waits for nobody."""
+        return self._revoking if urgent.get() else nullcontext()
+
+    def looking(self) -> AbstractAsyncContextManager[None]:
+        """Around the looks before a ban."""
+        return self._looking
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything of that is under way."""
+        return self._revoking.busy or self._looking.busy
 
 
 class LanedCluster:

@@ -71,12 +71,14 @@ class Operator:
             cluster=cluster, images=images, fence=fence, heart=ports.heart, vitals=vitals,
             clock=clock, point=point,
         )  # fmt: skip
+        servers = ServerExecutor(
+            store=self.store, cluster=cluster, images=images, settler=settler,
+            clock=clock, point=point,
+        )  # fmt: skip
+        self._beside_fence = servers.beside_fence
         self.controller = Controller(
             store=self.store, queue=self.queue, cluster=cluster, clock=clock, log=log,
-            servers=ServerExecutor(
-                store=self.store, cluster=cluster, images=images, settler=settler,
-                clock=clock, point=point,
-            ),
+            servers=servers,
             nodes=NodeExecutor(
                 store=self.store, cluster=cluster, leases=ports.leases, fence=fence,
                 images=images, witness=ports.witness, vitals=vitals, clock=clock, point=point,
@@ -92,6 +94,11 @@ class Operator:
             name=str(owner), clock=clock, terms=terms or Terms(), elected=self.controller.begin
         )
         self.store.standing = lambda: self.leadership.standing
+
+    @property
+    def hurries(self) -> bool:
+        """Whether a failover is under way that does not wait for others."""
+        return self.queue.hurries or self._beside_fence.busy
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -70,7 +70,7 @@ class Process:
         self._client = self._connect()
         self._herald = Herald(
             Teller(self._client, component=COMPONENT, instance=str(self.owner)),
-            busy=lambda: self._operator.controller.hurries,
+            busy=lambda: self._operator.hurries,
         )
         self._cluster = KubernetesCluster(self._client, self._herald, self._clock)
         self._operator = self._make_operator(outside.witness())

@@ -15,13 +15,14 @@ from respawn.model.server import (
     Recovery,
     Server,
 )
-from respawn.model.storage import EpochMark
+from respawn.model.storage import Entry, EpochMark
 from respawn.model.world import World
 from respawn.ports.clock import Clock
 from respawn.ports.cluster import Cluster
 from respawn.ports.errors import Forbidden, NotFound, Refused
 from respawn.ports.images import Images
 from respawn.runtime.disks import Disks
+from respawn.runtime.lanes import BesideFence
 from respawn.runtime.points import Point
 from respawn.runtime.server_record import ServerRecord
 from respawn.runtime.settling import (
@@ -42,6 +43,7 @@ class ServerExecutor:
         self, *, store: Store, cluster: Cluster, images: Images, settler: Settler,
         clock: Clock, point: Point,
     ) -> None:  # fmt: skip
+        self.beside_fence = BesideFence()
         self._store, self._cluster, self._images = store, cluster, images
         self._settler, self._clock, self._point = settler, clock, point
         self._record = ServerRecord(store=store, cluster=cluster, clock=clock)
@@ -162,7 +164,8 @@ class ServerExecutor:
         status = server.status
         if step.setback is not None:
             status = replace(status, setback=step.setback)
-        await self._record.write(server, status, outlook, placement)
+        async with self.beside_fence.revoking():
+            await self._record.write(server, status, outlook, placement)
         self._point("Revoked")
 
     async def _ban_clients(
@@ -171,17 +174,22 @@ class ServerExecutor:
         """While the fence is still being made: whoever writes has the lock. Who has opened an image
         without it, or does so later, is found when all are listed before Placed.
         """
+        async with self.beside_fence.looking():
+            ban = await self._lockers(server, world)
+            if ban:
+                await self._settler.still_revoked(server)
+        if ban:
+            await self._settler.ban(ban, for_good=False)
+        self._store.nonced[server.uid] = step.epoch
+
+    async def _lockers(self, server: Server, world: World) -> frozenset[Entry]:
         host = clients.host_addresses(world.nodes.get(server.placement.node or ""))
         try:
-            ban = (await self._settler.list_lockers(server, world.pools, host)).ban
+            return (await self._settler.list_lockers(server, world.pools, host)).ban
         except Refused:
             # The epoch in the image may be newer than what is known here, though not than the API.
             fresh = await self._record.fresh(server, Phase.REVOKED)
-            ban = (await self._settler.list_lockers(fresh, world.pools, host)).ban
-        if ban:
-            await self._settler.still_revoked(server)
-            await self._settler.ban(ban, for_good=False)
-        self._store.nonced[server.uid] = step.epoch
+            return (await self._settler.list_lockers(fresh, world.pools, host)).ban
 
     async def _set_free(
         self, step: actions.SetFree, server: Server, outlook: Outlook, world: World

@@ -1,7 +1,9 @@
 """Requests to a slow API: a bounded number at a time, and failover apart from routine."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from tests.simulation.loop import run
@@ -9,7 +11,7 @@ from tests.unit.decide.builders import server
 
 from respawn.model.server import Server
 from respawn.runtime import lanes
-from respawn.runtime.lanes import FAILOVER, ROUTINE, LanedCluster
+from respawn.runtime.lanes import BESIDE_FENCE, FAILOVER, ROUTINE, BesideFence, LanedCluster
 
 
 class SlowApi:
@@ -121,5 +123,36 @@ def test_a_slot_given_to_one_who_is_cancelled_at_that_moment_goes_on() -> None:
         assert passed == ["second"]
         async with asyncio.timeout(1):
             await enter("another")
+
+    run(main())
+
+
+def test_beside_a_fence_few_are_revoked_or_looked_at_and_a_slow_commit_holds_up_nobody() -> None:
+    async def main() -> None:
+        beside, under_way = BesideFence(), Counter[str]()
+
+        async def within(name: str, bound: AbstractAsyncContextManager[None]) -> None:
+            async with bound:
+                under_way[name] += 1
+                await asyncio.sleep(1)
+                under_way[name] -= 1
+            await asyncio.sleep(10)  # as a ban waits for its commit
+
+        async def revoke(is_urgent: bool) -> None:
+            lanes.urgent.set(is_urgent)
+            await within(f"revoke-{is_urgent}", beside.revoking())
+
+        assert not beside.busy
+        tasks = [asyncio.create_task(revoke(n % 2 == 0)) for n in range(20)]
+        tasks += [asyncio.create_task(within("look", beside.looking())) for _ in range(10)]
+        await asyncio.sleep(0.5)
+        assert beside.busy
+        assert under_way == {
+            "revoke-True": BESIDE_FENCE, "revoke-False": 10, "look": BESIDE_FENCE,
+        }  # fmt: skip
+        await asyncio.sleep(10 / BESIDE_FENCE + 0.5)
+        assert not beside.busy and not under_way.total()
+        for task in tasks:
+            task.cancel()
 
     run(main())
