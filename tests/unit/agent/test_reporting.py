@@ -101,7 +101,7 @@ def test_what_a_crowd_gives_to_say_is_told_together() -> None:
             await asyncio.sleep(0.002)
             assert number or ports.cluster.node.host.servers, "the first word is told at once"
             await asyncio.sleep(0.008)
-        assert ports.cluster.writes <= 1 / REPORT_EVERY
+        assert ports.cluster.writes <= 5
         await asyncio.sleep(REPORT_EVERY)
         told = ports.cluster.node.host.servers
         assert [report.state for report in told] == [ReportState.RUNNING] * 20

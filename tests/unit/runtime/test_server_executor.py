@@ -1,22 +1,37 @@
 """What a placement asks of the Node that it was decided for, and what it rests on."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.decide.builders import ME, WALL, fenced, node, now, server, world
-from tests.unit.runtime.test_settling import Outside, settler
+from tests.simulation.loop import run
+from tests.unit.decide.builders import (
+    ME,
+    WALL,
+    fenced,
+    node,
+    now,
+    placed,
+    revoked,
+    server,
+    world,
+)  # fmt: skip
+from tests.unit.runtime.test_settling import IT, POOLS, QEMU, Outside, settler
 
-from respawn.model.actions import Outlook, Place
+from respawn.model.actions import BanClients, Outlook, Place, Revoke
 from respawn.model.conditions import Reason
 from respawn.model.node import FencePhase
-from respawn.model.placement import Phase, Placement, Proof, ProofKind
+from respawn.model.placement import Locker, Phase, Placement, Proof, ProofKind
 from respawn.model.server import Hardware, Recovery, Server, ServerStatus
-from respawn.model.storage import EpochMark, ImageClients
+from respawn.model.storage import Entry, EpochMark, ImageClients
 from respawn.ports.errors import Refused, Unavailable
+from respawn.runtime import lanes
+from respawn.runtime.lanes import BESIDE_FENCE
 from respawn.runtime.server_executor import ServerExecutor, _proven, _usable
 from respawn.runtime.settling import Evidence, Outdated
 from respawn.runtime.store import Store
@@ -152,3 +167,65 @@ def test_what_is_decided_when_its_host_is_fenced_already_is_proven_from_then_on(
     record = Recovery(Reason.HOST_LOST, "host-1", decided=WALL)
     found = _proven(record, Evidence(Proof(ProofKind.FENCED), host, frozenset()))
     assert (found.proof, found.fenced) == ("Fenced", WALL + timedelta(seconds=told))
+
+
+# Beside a fence.
+
+
+class Beside(Outside):
+    """Revoked servers whose images are locked; counts what is under way, and answers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(node(fence=fenced(FencePhase.FENCING)))
+        self.under_way: Counter[str] = Counter()
+
+    async def get_server(self, namespace: str, name: str) -> Server:
+        return lost(name)
+
+    async def lockers(self, pool: Any, image: str) -> tuple[Locker, ...]:
+        return (QEMU,)
+
+    async def write_server(self, read: Server, status: ServerStatus) -> Server:
+        self.under_way["revoke"] += 1
+        await asyncio.sleep(1e9)
+        return read
+
+    async def add(self, entries: Collection[Entry]) -> None:
+        self.under_way["ban"] += 1
+        await asyncio.sleep(1e9)
+
+
+def lost(name: str) -> Server:
+    return replace(IT, uid=f"uid-{name}", name=name, status=replace(IT.status, placement=revoked()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "urgent", "under_way"),
+    [
+        (Revoke, True, {"revoke": BESIDE_FENCE}),
+        (Revoke, False, {"revoke": 8}),
+        (BanClients, True, {"ban": 8}),
+    ],
+)
+def test_a_crowd_delays_its_fence_by_no_writes_and_waits_together_for_the_monitors(
+    kind: type, urgent: bool, under_way: dict[str, int]
+) -> None:
+    async def main() -> None:
+        outside = Beside()
+        by = executor(outside)  # type: ignore[arg-type]
+        crowd = [lost(f"s{n}") for n in range(8)]
+        if kind is Revoke:
+            crowd = [replace(s, status=replace(s.status, placement=placed())) for s in crowd]
+
+        async def one(it: Server) -> None:
+            lanes.urgent.set(urgent)
+            step = kind(it.uid, it.placement.epoch, "its host is lost")
+            await by.run(step, Outlook(), world(*crowd, nodes=(outside.host,), pools=POOLS))
+
+        tasks = [asyncio.create_task(one(it)) for it in crowd]
+        await asyncio.sleep(1)
+        assert outside.under_way == under_way
+        for task in tasks:
+            task.cancel()
+
+    run(main())

@@ -8,6 +8,7 @@ from respawn.model.node import Fence, FencePhase, ReportState
 from respawn.model.placement import Phase
 from respawn.model.policy import FAST, Policy, Timings
 from respawn.model.server import Recovery
+from respawn.model.storage import Image, Pool
 from respawn.model.world import Trouble
 from respawn.runtime.points import from_environment
 from respawn.runtime.store import Store
@@ -139,3 +140,14 @@ def test_crash_points_are_named() -> None:
     from_environment({"RESPAWN_CRASH_AFTER": "Fenced"})("Placed")
     with pytest.raises(ValueError, match="must be one of"):
         from_environment({"RESPAWN_CRASH_AFTER": "Palced"})
+
+
+def test_pools_and_images_are_known_by_the_names_they_are_waited_for() -> None:
+    s, changes = store()
+    s.put_pool(Pool("ceph", resource_version="1"))
+    s.put_image(Image("uid-1", "golden", resource_version="2"))
+    awaited = [Key(Kind.POOL, "ceph"), Key(Kind.IMAGE, "golden")]
+    assert changes == awaited
+    s.drop_pool("ceph")
+    s.drop_image("uid-1")
+    assert changes == awaited * 2
