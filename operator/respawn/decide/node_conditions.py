@@ -155,7 +155,10 @@ def _ends(world: World, node: Node, now: Now) -> str:
         )
     if node.deleting:
         return f"it is to be removed: once its machine is off or destroyed, {by_hand}"
-    return "ends when its agent reports clean, or it comes back with another boot"
+    return (
+        "ends when its agent reports clean, or it is powered on and comes back with another boot; "
+        f"if it never will: once its machine is off or destroyed, {by_hand}"
+    )
 
 
 def _schedulable(world: World, node: Node, now: Now) -> Row:

@@ -34,7 +34,7 @@ SENTENCES = {
 }
 CEPH_SILENT = (
     "Ceph does not answer the operator: whether its heart beats there cannot be read, and nothing "
-    "can be fenced; kubectl describe storagepool says more"
+    "can be fenced; look at Ceph (ceph -s), and at the operator's way to its monitors"
 )
 FENCES_NOBODY = "Ceph does not answer the operator, which can fence nobody until it does"
 LIBVIRT_DOWN = (

@@ -173,8 +173,8 @@ def _not_busy(world: World, server: Server, node: Node, now: Now) -> str | None:
 
 
 Filter = Callable[[World, Server, Node, Now], str | None]
-FILTERS: tuple[Filter, ...] = (_state, _selector, _required_rules, _fits, _not_busy)
-"""In the order in which a person would want to read them."""
+FILTERS: tuple[Filter, ...] = (_selector, _state, _required_rules, _fits, _not_busy)
+"""In the order in which a person would want to read them: what stays true of a host first."""
 
 
 def _score(world: World, server: Server, node: Node) -> tuple[bool, int, int, float, int, str]:

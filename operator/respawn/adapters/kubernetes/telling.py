@@ -240,9 +240,8 @@ def _booted(about: Mapping[str, Any], before: Node, after: Node) -> Iterator[Tol
     if was is None or now is None or not (was.status == now.status == "True"):
         return
     if was.message != now.message:
-        message = (
-            f"it has booted anew ({now.message}, before {was.message}); its servers start again"
-        )
+        gone = f"what ran there before ({was.message}) is over"
+        message = f"it has booted anew ({now.message}); {gone}"
         order = f"{_moment(after.conditions)}-5"
         yield Told(about, Reason.HOST_REBOOTED, message, True, now.message, order)
 

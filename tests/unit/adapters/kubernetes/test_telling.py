@@ -284,4 +284,4 @@ def test_a_boot_that_follows_on_another_is_told_once_however_fast_it_was() -> No
     assert list(about_node(first, first)) == []
     ((told),) = about_node(first, second)
     assert (told.reason, told.warning, told.key) == ("HostRebooted", True, "boot b2")
-    assert told.message == ("it has booted anew (boot b2, before boot b1); its servers start again")
+    assert told.message == ("it has booted anew (boot b2); what ran there before (boot b1) is over")
