@@ -12,6 +12,7 @@ from respawn.adapters.kubernetes import (
     codec_server_status,
     codec_storage,
     telling,
+    telling_nodes,
 )
 from respawn.adapters.kubernetes.client import Client
 from respawn.adapters.kubernetes.codec_node import Columns
@@ -78,7 +79,7 @@ class KubernetesCluster(KubernetesReads):
         where, version = {"name": read.name}, read.resource_version
         body = await self._write(NODES, where, patch, version, warranted=warranted)
         written = codec_node.decode(body)
-        self._herald.tell(*telling.about_node(read, written))
+        self._herald.tell(*telling_nodes.about_node(read, written))
         return written
 
     async def write_image(self, read: Image, image: Image) -> Image:

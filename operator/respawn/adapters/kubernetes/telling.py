@@ -12,7 +12,7 @@ from typing import Any
 from respawn.decide import recovery
 from respawn.model.conditions import Condition, Reason, Type, find
 from respawn.model.endings import ended, ending
-from respawn.model.node import Fence, FencePhase, Node
+from respawn.model.node import Node
 from respawn.model.placement import Phase, Placement, Proof, ProofKind
 from respawn.model.server import Recovery, Server
 
@@ -62,7 +62,7 @@ _PAUSES = (Reason.PAUSED, Reason.SUSPENDED)
 
 
 def _while_placed(server: Server) -> str:
-    return f"{server.placement.epoch:06d}-3-{_moment(server.status.conditions)}"
+    return f"{server.placement.epoch:06d}-3-{moment(server.status.conditions)}"
 
 
 def _moved(before: Server, after: Server) -> tuple[str, str, bool]:
@@ -129,7 +129,7 @@ def _ran(about: Mapping[str, Any], before: Server, after: Server) -> Iterator[To
             # Of each warning the end is told too, or it would be the last word about the server.
             again = "runs on after its pause" if was.reason in _PAUSES else "is known again to run"
             message = f"{again} on {node} (epoch {epoch})"
-            since, order = _moment(after.status.conditions), _while_placed(after)
+            since, order = moment(after.status.conditions), _while_placed(after)
             yield Told(about, Reason.RUNNING, message, False, f"running/{epoch}/{since}", order)
             return
         message = f"runs on {node} (epoch {epoch})"
@@ -199,68 +199,6 @@ def _waits(about: Mapping[str, Any], before: Server, after: Server) -> Iterator[
     )
 
 
-# Nodes.
-
-_FENCE_ORDER = {
-    FencePhase.FENCING: 1,
-    FencePhase.FENCED: 2,
-    FencePhase.LIFTING: 3,
-    FencePhase.OK: 4,
-}
-"""Behind what made it not Ready, and before its next Ready."""
-
-
-def about_node(before: Node, after: Node) -> Iterator[Told]:
-    """What became of a node by one write of its status."""
-    about = reference(after)
-    was, now = before.fence, after.fence
-    if (was.phase, was.generation) != (now.phase, now.generation):
-        reason, message, warning = _fence(now)
-        key = f"{now.phase}/{now.generation}"
-        order = f"{_moment(after.conditions)}-{_FENCE_ORDER[now.phase]}"
-        yield Told(about, reason, message, warning, key, order)
-    yield from _booted(about, before, after)
-    ready = find(after.conditions, Type.READY)
-    if ready is None or ready.reason not in list(FencePhase):  # those were just told
-        yield from about_ready(about, before.conditions, after.conditions)
-    was_open, is_open = (find(n.conditions, Type.SCHEDULABLE) for n in (before, after))
-    if (
-        is_open
-        and is_open.reason == Reason.DELETING
-        and (was_open is None or was_open.reason != Reason.DELETING)
-    ):
-        yield Told(
-            about, Reason.DELETING, is_open.message, True, "deleting", _moment(after.conditions)
-        )
-
-
-def _booted(about: Mapping[str, Any], before: Node, after: Node) -> Iterator[Told]:
-    """A host that boots anew soon enough was never told to be silent."""
-    was, now = (find(n.conditions, Type.REGISTERED) for n in (before, after))
-    if was is None or now is None or not (was.status == now.status == "True"):
-        return
-    if was.message != now.message:
-        gone = f"what ran there before ({was.message}) is over"
-        message = f"it has booted anew ({now.message}); {gone}"
-        order = f"{_moment(after.conditions)}-5"
-        yield Told(about, Reason.HOST_REBOOTED, message, True, now.message, order)
-
-
-def _fence(now: Fence) -> tuple[str, str, bool]:
-    told = ", ".join(now.addresses)
-    if now.phase is FencePhase.FENCING:
-        why = f"fence {now.generation} because of {now.reason}"
-        be = "is" if len(now.addresses) == 1 else "are"
-        return Reason.FENCING, f"{why}: {told} {be} being blocklisted", True
-    if now.phase is FencePhase.FENCED:
-        message = f"fence {now.generation}: {told} read back as blocklisted; nothing of it writes"
-        return Reason.FENCED, message, True
-    if now.phase is FencePhase.LIFTING:
-        message = f"fence {now.generation}: its host is proven clean; its entries are being removed"
-        return Reason.LIFTING, message, False
-    return Reason.NOT_FENCED, f"fence {now.generation} is lifted; the host is back", False
-
-
 # The policy.
 
 
@@ -297,7 +235,7 @@ def about_ready(
     key = f"ready/{now.status}/{now.reason}/{now.last_transition}"
     message = now.message or ("it is ready" if now.status == "True" else "it is not ready")
     warning = now.status != "True" and now.reason not in _WORK
-    order = f"{_moment(after)}-{9 if now.status == 'True' else 0}"
+    order = f"{moment(after)}-{9 if now.status == 'True' else 0}"
     yield Told(about, now.reason, message, warning, key, order)
 
 
@@ -312,6 +250,7 @@ def _clock(moment: datetime | None) -> str:
     return f"{moment:%H:%M:%S}Z" if moment else "never"
 
 
-def _moment(conditions: tuple[Condition, ...]) -> str:
+def moment(conditions: tuple[Condition, ...]) -> str:
+    """When Ready last changed, as a text that sorts; empty when it is unknown."""
     ready = find(conditions, Type.READY)
     return f"{ready.last_transition:%Y%m%d%H%M%S}" if ready and ready.last_transition else ""

@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from respawn.adapters.kubernetes.telling import Told, about_node, about_policy, about_server
+from respawn.adapters.kubernetes.telling import Told, about_policy, about_server
+from respawn.adapters.kubernetes.telling_nodes import about_node
 from respawn.model.conditions import Condition, Reason, Type
 from respawn.model.node import Fence, FencePhase, Node
 from respawn.model.placement import Locker, Phase, Placement, Proof, ProofKind
