@@ -229,3 +229,18 @@ def test_a_crowd_delays_its_fence_by_no_writes_and_waits_together_for_the_monito
             task.cancel()
 
     run(main())
+
+
+def test_beside_a_fence_nobody_is_banned_for_a_server_that_is_placed_again() -> None:
+    """R7: an operator that was paused between its look and its ban."""
+
+    class PlacedAgain(Beside):
+        async def get_server(self, namespace: str, name: str) -> Server:
+            return replace(IT, status=replace(IT.status, placement=placed()))
+
+    outside = PlacedAgain()
+    by = executor(outside)  # type: ignore[arg-type]
+    step = BanClients(IT.uid, IT.placement.epoch, "its host is being fenced")
+    with pytest.raises(Outdated):
+        run(by.run(step, Outlook(), world(IT, nodes=(outside.host,), pools=POOLS)))
+    assert not outside.under_way
