@@ -48,6 +48,9 @@ class Capacity(Model):
     cpu_model: Identity | None = Field(
         default=None, description="CPU model that a server first started here gets."
     )
+    bridges: Annotated[list[Identity], Field(max_length=4096), unique()] | None = Field(
+        default=None, description="Bridges that servers can be plugged into."
+    )
 
 
 class ServerReport(Model):

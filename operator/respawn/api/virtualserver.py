@@ -109,7 +109,7 @@ class NetworkInterface(Model):
     )
     name: Name = Field(description="Name of the interface within its server.")
     bridge: InterfaceName | None = Field(
-        default=None, description="Bridge on the hosts to plug it into; every host must have it."
+        default=None, description="Bridge to plug it into; it starts only on hosts that have it."
     )
     network: Name | None = Field(
         default=None,

@@ -91,7 +91,7 @@ def _never(server: Server, node: Node) -> str | None:
         return _REMOVED
     if node.registration is None or not node.host.capacity.memory:
         return None  # nobody knows yet how large it is
-    lacking = _lacking_label(server, node)
+    lacking = _lacking_label(server, node) or _lacking_bridge(server, node)
     if lacking is not None:
         return lacking
     most, wanted = max(0, capacity.most(node)), capacity.need(server, node)
@@ -144,6 +144,18 @@ def _lacking_label(server: Server, node: Node) -> str | None:
     return None
 
 
+def _plugs(world: World, server: Server, node: Node, now: Now) -> str | None:
+    return _lacking_bridge(server, node)
+
+
+def _lacking_bridge(server: Server, node: Node) -> str | None:
+    has = node.host.capacity.bridges
+    if has is None:
+        return None  # its agent is older than this operator, or has just begun
+    lacks = (nic for nic in server.spec.networks if nic.bridge and nic.bridge not in has)
+    return next((f"has no bridge {nic.bridge} (network {nic.name})" for nic in lacks), None)
+
+
 def _required_rules(world: World, server: Server, node: Node, now: Now) -> str | None:
     """Its own, and those of the servers that are there already."""
     for rule in server.spec.anti_affinity:
@@ -173,7 +185,7 @@ def _not_busy(world: World, server: Server, node: Node, now: Now) -> str | None:
 
 
 Filter = Callable[[World, Server, Node, Now], str | None]
-FILTERS: tuple[Filter, ...] = (_selector, _state, _required_rules, _fits, _not_busy)
+FILTERS: tuple[Filter, ...] = (_selector, _plugs, _state, _required_rules, _fits, _not_busy)
 """In the order in which a person would want to read them: what stays true of a host first."""
 
 

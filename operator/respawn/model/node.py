@@ -114,6 +114,8 @@ class Capacity:
     """The newest machine type its QEMU offers, such as pc-q35-7.2."""
     cpu_model: str = "qemu64"
     """The CPU model a server first started here gets."""
+    bridges: tuple[str, ...] | None = None
+    """Bridges that servers can be plugged into; None: nobody has said."""
 
 
 @dataclass(frozen=True, slots=True)

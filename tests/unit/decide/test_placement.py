@@ -17,7 +17,7 @@ from tests.unit.decide.builders import (
 from respawn.decide import capacity, placement
 from respawn.model.conditions import Condition, Reason
 from respawn.model.node import Capacity, FencePhase, Node, NodeSpec
-from respawn.model.server import AntiAffinity, Hardware, Server
+from respawn.model.server import AntiAffinity, Hardware, Nic, Server
 
 
 def choose(it: Server, *others: Server, nodes=None, **more):
@@ -52,6 +52,20 @@ def test_a_refused_host_is_named_with_its_reason(host: Node, why: str) -> None:
     it = server(spec={"node_selector": {"rack": "a"}})
     choice = choose(it, nodes=(host,))
     assert choice.node is None and why in choice.message, choice.message
+
+
+def test_a_host_without_its_bridge_is_refused_and_named_with_it() -> None:
+    """One that has not told which it has, as an older agent's, is taken: its start would say."""
+    it = server(spec={"networks": (Nic("public", "br0"), Nic("private", "br7"))})
+    hosts = (roomy("host-1", bridges=()), roomy("host-2", bridges=("br0", "lan")))
+    choice = choose(it, nodes=hosts)
+    assert choice.node is None
+    assert choice.why_not("host-1") == "host-1 has no bridge br0 (network public)"
+    assert choice.why_not("host-2") == "host-2 has no bridge br7 (network private)"
+    told = placement.fits_nowhere(world(it, nodes=hosts), it)
+    assert told is not None and "host-2 has no bridge br7" in told
+    assert choose(it, nodes=(*hosts, roomy("host-3", bridges=("br0", "br7")))).node == "host-3"
+    assert choose(it, nodes=(*hosts, roomy("host-3"))).node == "host-3"
 
 
 def test_what_the_node_reserves_counts_instead_of_what_its_agent_does() -> None:

@@ -52,6 +52,8 @@ def _capacity(part: Fields) -> Capacity:
         overhead=part.size("overhead"),
         machine=part.text("machineType", default.machine),
         cpu_model=part.text("cpuModel", default.cpu_model),
+        # A host without any has an empty list; one whose agent is older has none.
+        bridges=part.texts("bridges") if "bridges" in part else None,
     )
 
 
@@ -112,6 +114,7 @@ def _written_capacity(capacity: Capacity) -> dict[str, Any] | None:
         "overhead": format_quantity(capacity.overhead),
         "machineType": capacity.machine,
         "cpuModel": capacity.cpu_model,
+        "bridges": None if capacity.bridges is None else list(capacity.bridges),
     }
 
 

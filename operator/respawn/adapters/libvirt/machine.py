@@ -22,6 +22,9 @@ from respawn.ports.together import Together
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MEMORY = Path("/proc/meminfo")
+INTERFACES = Path("/sys/class/net")
+MOST_BRIDGES = 4096
+"""That a Node's status holds."""
 DEADLINE = 2.0
 PROBE_DEADLINE = 20.0
 """Seconds for libvirt's first look at its QEMU, which takes a few and then is remembered."""
@@ -72,6 +75,12 @@ def total_memory(path: Path = MEMORY) -> int:
     lines = path.read_text().splitlines()
     line = next(line for line in lines if line.startswith("MemTotal:"))
     return int(line.split()[1]) * 1024
+
+
+def bridges(interfaces: Path = INTERFACES) -> tuple[str, ...] | None:
+    """The kernel's bridges, into which libvirt can plug an interface; None: too many to tell."""
+    found = tuple(sorted(path.parent.name for path in interfaces.glob("*/bridge")))
+    return found if len(found) <= MOST_BRIDGES else None
 
 
 class LibvirtHost:
@@ -148,6 +157,7 @@ class LibvirtHost:
             overhead=settings.overhead,
             machine=offer.machine,
             cpu_model=offer.cpu_model,
+            bridges=bridges(),
         )
 
     async def _offered(self) -> Offer:

@@ -18,7 +18,7 @@ from respawn.adapters.libvirt.domains import state_of
 from respawn.adapters.libvirt.errors import of_libvirt
 from respawn.adapters.libvirt.events import DomainEvent, ending, told_by_host
 from respawn.adapters.libvirt.journal import Marks, RunJournal
-from respawn.adapters.libvirt.machine import Offer, read_offer
+from respawn.adapters.libvirt.machine import MOST_BRIDGES, Offer, bridges, read_offer
 from respawn.adapters.libvirt.sockets import (
     Monitors,
     TowardsCeph,
@@ -272,6 +272,16 @@ def test_errors(error: Error, kind: type[Exception]) -> None:
 CAPABILITIES = """<domainCapabilities><machine>pc-q35-7.2</machine><cpu>
 <mode name='host-passthrough'/><mode name='host-model' supported='yes'><model>EPYC</model></mode>
 </cpu></domainCapabilities>"""
+
+
+def test_bridges_are_told_from_other_interfaces(tmp_path: Path) -> None:
+    for folder in ("br0/bridge", "tenant/bridge", "eth0/device", "tap1/brport", "lo"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert bridges(tmp_path) == ("br0", "tenant")
+    assert bridges(tmp_path / "nothing") == ()
+    for n in range(MOST_BRIDGES):
+        (tmp_path / f"n{n}/bridge").mkdir(parents=True)
+    assert bridges(tmp_path) is None, "half of a list would keep servers from where they can run"
 
 
 def test_offers() -> None:
