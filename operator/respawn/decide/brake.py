@@ -10,7 +10,7 @@ from respawn.model.conditions import Reason
 from respawn.model.node import FencePhase, Node
 from respawn.model.policy import Timings
 from respawn.model.sight import Sight
-from respawn.model.world import World
+from respawn.model.world import Me, World
 
 LEASE_MARGIN = 0.5
 """Seconds of leadership that must remain when something irreversible begins."""
@@ -25,6 +25,11 @@ def ceph_is_silent(world: World, node: Node, now: Now) -> bool:
     """Whether it has not answered for so long that a host would be fenced for it."""
     at = world.me.ceph_ok_at
     return at is None or at < now.mono - liveness.timings_for(world, node).fence_after
+
+
+def ceph_fell_silent(me: Me, timings: Timings, now: Now) -> bool:
+    """Whether it has answered this operator, and not for `fenceAfter` since."""
+    return me.ceph_ok_at is not None and me.ceph_ok_at < now.mono - timings.fence_after
 
 
 def _lately(at: float | None, world: World, node: Node, now: Now) -> bool:

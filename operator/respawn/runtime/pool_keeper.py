@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
+from respawn.decide import brake
 from respawn.decide import library as decide
 from respawn.decide.library import PoolLook
 from respawn.model.conditions import Reason
@@ -29,6 +30,9 @@ SOON = 2.0
 """Seconds after which one is looked at again whose status could not be written, or whose cluster
 did not answer once."""
 MOMENT = 0.25
+
+
+_NO_WRITES = "what the operator writes to Ceph does not return: look at its OSDs"
 
 
 class PoolWriter(Protocol):
@@ -68,13 +72,17 @@ class PoolKeeper:
         while True:
             self._changed = self._soon = False
             led, begun = self._store.me.leader, self._clock.now().mono
+            silent = self._is_ceph_silent()
             pools = list(self._store.pools.values())
             await asyncio.gather(*(guarded(f"StoragePool {p.name}", self._tend(p)) for p in pools))
             again = begun + (SOON if self._soon else EVERY)
             while not self._changed and led == self._store.me.leader:
-                if self._clock.now().mono >= again:
+                if self._clock.now().mono >= again or silent != self._is_ceph_silent():
                     break
                 await self._clock.sleep(MOMENT)
+
+    def _is_ceph_silent(self) -> bool:
+        return brake.ceph_fell_silent(self._store.me, self._store.policy.timings, self._clock.now())
 
     async def _tend(self, pool: Pool) -> None:
         try:
@@ -128,9 +136,11 @@ class PoolKeeper:
         except PortError as error:
             self._failures[pool.name] = self._failures.get(pool.name, 0) + 1
             # One lost answer is nothing that users should hear of.
-            if self._failures[pool.name] < 2 and pool.ready:
+            if self._failures[pool.name] < 2 and pool.ready and not self._is_ceph_silent():
                 self._soon = True
                 raise Unavailable(str(error)) from error
             return PoolLook(Trouble(Reason.UNREACHABLE, f"Ceph does not answer: {error}", now))
         self._failures.pop(pool.name, None)
+        if self._is_ceph_silent():  # its monitors answer, its OSDs do not
+            return PoolLook(Trouble(Reason.UNREACHABLE, _NO_WRITES, now))
         return PoolLook(usage=(usage.total, usage.used), kept=kept)

@@ -247,6 +247,28 @@ def test_a_pool_of_another_cluster_is_refused_with_the_reason() -> None:
     run(World.pools, scenario)
 
 
+def test_a_pool_is_not_ready_as_soon_as_ceph_has_fallen_silent_and_ready_when_it_answers() -> None:
+    """It is known from the hearts, twice a beat: nobody waits for the next look."""
+
+    async def scenario(world: World) -> None:
+        world.store.ceph_answered(world.clock.mono)
+        world.store.put_pool(POOL)
+        await until(lambda: world.store.pools["ceph"].ready)
+        begun = world.clock.mono
+        for mute in (Unavailable("no answer"), None):  # all of it, or its OSDs alone
+            world.ceph.usage_error = mute
+            world.clock.mono += world.store.policy.timings.fence_after + 0.1
+            await until(lambda: not world.store.pools["ceph"].ready)
+            assert why(world.store.pools["ceph"]) == ("False", Reason.UNREACHABLE)
+            world.ceph.usage_error = None
+            world.store.ceph_answered(world.clock.mono)
+            await until(lambda: world.store.pools["ceph"].ready)
+        assert world.clock.mono - begun < EVERY
+        assert len(world.api.written) == 5
+
+    run(World.pools, scenario)
+
+
 def test_one_lost_answer_is_no_condition_but_two_are() -> None:
     async def scenario(world: World) -> None:
         world.store.put_pool(POOL)
