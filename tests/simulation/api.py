@@ -159,7 +159,7 @@ class FakeApi:
             raise Conflict(read.name)
         turns = (known.transitions if known else 0) + (known is None or known.holder != holder)
         version = self.next_version()
-        stored = Lease(read.name, holder, turns, f"{holder}@{version}", version, duration)
+        stored = Lease(read.name, holder, turns, f"{holder}|{turns}|{version}", version, duration)
         self.leases[read.name] = stored
         return stored
 

@@ -18,6 +18,11 @@ ASK_AGAIN = 1.0
 """Seconds between two questions to the witnesses of one host."""
 
 
+KERNEL_ALONE = 2.0
+"""Seconds beyond its limit for which only a host's kernel must have answered before that is said
+of it: a libvirtd under load is slower than a kernel."""
+
+
 class Sign(StrEnum):
     """One sign of life."""
 
@@ -108,12 +113,9 @@ def lives_until(world: World, node: Node, boot_id: str, now: Now) -> float | Non
     """
     sight = world.sights.get(node.name, Sight())
     limit = timings_for(world, node).fence_after
-    beats = sight.beat is not None and sight.beat.boot_id == boot_id
-    renews = f"/{boot_id}" in sight.lease.token
-    pulses = [p for p, its in ((sight.lease, renews), (sight.heart, beats)) if its]
     ends = [
         p.changed_at + limit
-        for p in pulses
+        for p in sight.signs_of(boot_id)
         if p.changed_at is not None and (p.silence or 0.0) < limit
     ]
     if not ends:
@@ -222,6 +224,8 @@ def _unresponsive(sight: Sight, timings: Timings, failed: float, now: float, due
     """A watch outlives its client by half a minute: worthless at once, good evidence later."""
     begin = failed - timings.fence_after + timings.unresponsive_after
     looked = sight.watches
+    if now < min(begin, failed + KERNEL_ALONE):
+        return Verdict(State.SUSPECT, failed, now + ASK_AGAIN, ask=due)
     if now < begin:
         return Verdict(State.UNRESPONSIVE, failed, min(begin, now + ASK_AGAIN), ask=due)
     if looked is None or looked.begun_at < begin:

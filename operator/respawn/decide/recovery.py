@@ -113,9 +113,13 @@ def opened(world: World, server: Server, node: Node | None, reason: str, now: No
         return before
     name = node.name if node else server.placement.node or ""
     record = Recovery(reason=reason, from_node=name, decided=now.wall)
+    sight = world.sights.get(name, Sight())
+    if reason == Reason.HOST_REBOOTED:  # nobody suspected it
+        heard = sight.last_of(server.placement.boot_id)
+        return replace(record, last_seen=heard.seen if heard else None)
     if node is None or reason not in (Reason.HOST_LOST, Reason.STORAGE_LOST):
         return record
-    sight, timings = world.sights.get(name, Sight()), liveness.timings_for(world, node)
+    timings = liveness.timings_for(world, node)
     seen = moments.last_seen(sight, storage=reason == Reason.STORAGE_LOST)
     missed = seen and seen + timedelta(seconds=liveness.suspect_after(timings))
     return replace(record, last_seen=seen, suspected=missed)

@@ -50,6 +50,13 @@ class Pulse:
         return self.changed_at == self.read_since
 
     @property
+    def last_sign(self) -> datetime | None:
+        """When it gave a sign, for people: what was found when the reading began is no sign of that
+        moment.
+        """
+        return self.written if self.found else self.changed_wall
+
+    @property
     def written(self) -> datetime | None:
         """When its writer says that this content was written, if it says so: for people only."""
         try:
@@ -116,6 +123,15 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class Former:
+    """The boot that was heard before the one that is heard now."""
+
+    boot_id: str
+    seen: datetime
+    """Its last sign of life, by the wall clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """All that is remembered about one host."""
 
@@ -128,5 +144,37 @@ class Sight:
     watches: WatchLook | None = None
     back_at: float | None = None
     """When it was heard again, after a silence for which it might have been condemned."""
+    former: Former | None = None
     asking: bool = field(default=False, compare=False)
     """Whether a question to its witnesses is under way."""
+
+    @property
+    def signs(self) -> tuple[tuple[str, Pulse], ...]:
+        """Of each sign of life the boot ID of who gave it last."""
+        both = (
+            (_renews(self.lease.token), self.lease),
+            (self.beat and self.beat.boot_id, self.heart),
+        )
+        return tuple((boot, pulse) for boot, pulse in both if boot)
+
+    def signs_of(self, boot_id: str) -> list[Pulse]:
+        """Those that were last given by that boot."""
+        return [pulse for boot, pulse in self.signs if boot == boot_id]
+
+    def last_of(self, boot_id: str | None) -> Former | None:
+        """When that boot was last heard, as far as it is known."""
+        known = [p.last_sign for boot, p in self.signs if boot == boot_id and p.last_sign]
+        if boot_id and known:
+            return Former(boot_id, max(known))
+        return self.former if self.former and self.former.boot_id == boot_id else None
+
+    def following(self, before: "Sight") -> "Sight":
+        """This one, which follows on `before`, and what is known of a boot that is silent since."""
+        heard = {boot for boot, _ in self.signs}
+        over = (before.last_of(boot) for boot, _ in before.signs if boot not in heard)
+        return replace(self, former=next((f for f in over if f), before.former))
+
+
+def _renews(token: str) -> str:
+    """The boot whose agent renewed a Lease that reads so: its holder is `node/boot ID`."""
+    return token.partition("|")[0].partition("/")[2]

@@ -129,7 +129,8 @@ class Store:
         self.nodes[node.name] = node
         if before is not None and _begins_anew(before, node):
             # What was silent before says nothing about the boot, or the time, that begins now.
-            self.sights.pop(node.name, None)
+            heard, was = self.sights.get(node.name, Sight()), before.registration
+            self.sights[node.name] = Sight(former=heard.last_of(was.boot_id if was else None))
         self.changed(Key(Kind.NODE, node.name))
         known = [self.servers[uid] for uid in self._affected(before, node) if uid in self.servers]
         for server in by_priority(known):
@@ -229,8 +230,9 @@ class Store:
         return self.policy.binding(known.host.policy_generation, known.host.timings)
 
     def _hear(self, name: str, sight: Sight, at: float) -> None:
+        before = self.sights.get(name, Sight())
+        sight = sight.following(before)
         if name in self.nodes:
-            before = self.sights.get(name, Sight())
             sight = liveness.after_silence(before, sight, self._timings(name), at)
         self._see(name, sight)
 

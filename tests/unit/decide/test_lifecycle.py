@@ -33,7 +33,7 @@ from respawn.model.server import (
     Server,
     Setback,
 )
-from respawn.model.sight import Answer, Testimony
+from respawn.model.sight import Answer, Former, Sight, Testimony
 from respawn.model.storage import Pool
 from respawn.model.world import Trouble
 
@@ -223,7 +223,12 @@ def test_another_boot_of_its_host_revokes_it() -> None:
     host = node()
     registration = Registration("machine-host-1", "boot-2")
     host = replace(host, host=replace(host.host, registration=registration))
-    found = decision(server(placement=placed()), hosts=(host, node("host-2")))
+    heard = Sight(former=Former("boot-1", WALL - timedelta(seconds=3)))
+    found = decision(
+        server(placement=placed()), hosts=(host, node("host-2")), sights={"host-1": heard}
+    )
+    assert found.step.recovery.last_seen == WALL - timedelta(seconds=3)
+    assert found.step.recovery.suspected is None
     assert isinstance(found.step, actions.Revoke)
     assert found.step.setback is not None
     assert found.step.setback.reason == Reason.HOST_REBOOTED

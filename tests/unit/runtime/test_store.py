@@ -1,13 +1,15 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from tests.unit.decide.builders import WALL, fenced, node, placed, report, revoked, server
+from tests.unit.decide.builders import WALL, beat, fenced, node, placed, report, revoked, server
 
 from respawn.model.base import Key, Kind, Owner
-from respawn.model.node import Fence, FencePhase, ReportState
+from respawn.model.node import Fence, FencePhase, Registration, ReportState
 from respawn.model.placement import Phase
 from respawn.model.policy import FAST, Policy, Timings
 from respawn.model.server import Recovery
+from respawn.model.sight import Former
 from respawn.model.storage import Image, Pool
 from respawn.model.world import Trouble
 from respawn.runtime.points import from_environment
@@ -36,6 +38,27 @@ def test_an_older_reading_changes_nothing() -> None:
     assert s.servers["uid-web-1"].placement.phase is Phase.PLACED
     assert s.nodes["host-1"].fence.phase is FencePhase.OK
     assert len(changes) == 3, "server, node, and the server on that node"
+
+
+def test_when_a_boot_was_last_heard_is_known_after_another_has_registered() -> None:
+    """A host that reboots within `fenceAfter` was never suspected; its servers were down all the
+    same, and their timeline begins there.
+    """
+    s, _ = store()
+    s.put_node(at(node(), 1))
+    for second, token in enumerate(
+        ("1/boot-1|1|a", "1/boot-1|1|b", "1/boot-2|2|c", "1/boot-2|2|d")
+    ):
+        s.saw_lease("host-1", f"host-{token}", float(second), WALL + timedelta(seconds=second))
+    s.saw_heart("host-1", "x", beat(boot="boot-1"), 0.5, WALL)
+    s.saw_heart("host-1", "y", beat(boot="boot-2"), 3.5, WALL + timedelta(seconds=3.5))
+    host = node().host
+    again = replace(host, registration=Registration("machine-host-1", "boot-2"))
+    s.put_node(at(node(host=again), 2))
+    found = s.sights["host-1"]
+    assert not found.signs, "of the boot that begins nothing is known yet"
+    assert found.last_of("boot-1") == Former("boot-1", WALL + timedelta(seconds=1))
+    assert found.last_of("boot-0") is None and found.last_of(None) is None
 
 
 def test_whom_a_fence_must_not_hit_is_unknown_at_first() -> None:
@@ -93,9 +116,9 @@ def test_a_lifted_fence_begins_a_new_time_of_grace(after, anew: bool) -> None:
     s, _ = store()
     before = node(fence=fenced()) if anew or after.fence.phase is not FencePhase.OK else node()
     s.put_node(at(before, 1))
-    s.saw_lease("host-1", "a", 1.0, WALL)
+    s.saw_lease("host-1", "host-1/boot-1|1|", 1.0, WALL)
     s.put_node(at(after, 2))
-    assert ("host-1" not in s.sights) is anew
+    assert (not s.sights["host-1"].signs_of("boot-1")) is anew
 
 
 def test_a_sign_read_earlier_than_the_last_one_is_dropped() -> None:

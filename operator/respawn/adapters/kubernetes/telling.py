@@ -143,7 +143,7 @@ def _same_start(before: Server, after: Server) -> bool:
 
 def timeline(record: Recovery) -> str:
     """The recovery in one line: moments as seconds after the first that is known."""
-    names = ("last_seen", "suspected", "decided", "fenced", "placed", "started")
+    names = ("last_seen", "suspected", "decided", "fenced", "placed", "started", "ready")
     moments = [(name, at) for name in names if (at := getattr(record, name)) is not None]
     what = f"{ending(record.reason)} ({record.from_node})"
     if not moments:

@@ -73,13 +73,13 @@ def test_a_recovery_from_loss_to_running() -> None:
             False,
         )
     ]
-    runs = with_(back, recovery=replace(again, started=at(9.25), ready=at(9.25)))
+    runs = with_(back, recovery=replace(again, started=at(9.25), ready=at(9.6)))
     assert told(back, runs) == [
         (
             "Recovered",
             "runs again on host-2 (epoch 4); its host is dead or cut off (host-1): last seen "
             "08:30:00Z, suspected +4.0 s, decided +8.0 s, fenced +8.4 s, placed +8.5 s, "
-            "started +9.2 s",
+            "started +9.2 s, ready +9.6 s",
             False,
         )
     ]
