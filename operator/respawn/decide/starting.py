@@ -111,7 +111,8 @@ def _no_room(case: Case, target: placement.Choice) -> Decision:
     message = f"no host fits: {target.message}"
     never = placement.fits_nowhere(case.world, case.server)
     if never is not None:
-        message = f"no host could take it even if empty and well: {never}; change it, or add a host"
+        advice = "change it, or change or add a host"
+        message = f"no host could take it even if empty and well: {never}; {advice}"
     if alone is not None:
         message = f"recovery.mode is None: waits for its own host: {target.why_not(alone)}"
     step = set_free(case, "there is no host for it now")
