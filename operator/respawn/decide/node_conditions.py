@@ -87,7 +87,12 @@ def _storage(world: World, node: Node, now: Now) -> Row:
     sign = _sign(world, node, sight.heart, now)
     if sign is Sign.FRESH and node.host.heart_failing:
         return Type.STORAGE_REACHABLE, "True", Reason.HEART_DOWN, HEART_DOWN
+    if sign is Sign.STALE and _sign(world, node, sight.lease, now) is Sign.STALE:
+        return Type.STORAGE_REACHABLE, "Unknown", Reason.SILENT, _UNHEARD
     return _alive(Type.STORAGE_REACHABLE, sign, "its heart in Ceph is silent")
+
+
+_UNHEARD = "neither its heart nor its agent is heard"
 
 
 def _hypervisor(world: World, node: Node, now: Now) -> Row:

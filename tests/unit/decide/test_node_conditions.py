@@ -249,3 +249,12 @@ def test_a_node_says_which_boot_is_registered() -> None:
         node_conditions.outlook(world(nodes=(new,)), new, now()).conditions, Type.REGISTERED
     )
     assert found is not None and (found.status, found.reason) == ("False", Reason.NOT_REGISTERED)
+
+
+@pytest.mark.parametrize(("agent", "status"), [(9, "Unknown"), (0, "False")])
+def test_storage_is_unknown_of_a_host_of_which_nothing_is_heard(agent: float, status: str) -> None:
+    """It is the heart process that is silent, or the host; nobody says that its storage is."""
+    host = node()
+    silent = world(nodes=(host,), sights={"host-1": sight(agent, 9)})
+    found = find(node_conditions.outlook(silent, host, now()).conditions, Type.STORAGE_REACHABLE)
+    assert found is not None and (found.status, found.reason) == (status, Reason.SILENT)
