@@ -9,6 +9,7 @@ again, though not the same moments.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ DAY = 90.0
 """Seconds in which faults begin."""
 EVENING = 300.0
 """Seconds within which all must be well again: the longest time-out, twice, and a few boots."""
+HEARD = 15.0
+"""Seconds within which the leader says what it has heard, on a machine under load."""
 OPEN = 3
 """Faults that last at a time."""
 SERVERS = 6
@@ -203,10 +206,24 @@ class Day:
         for name in names:
             self._resume(name)
             fleet.await_ready(name, timeout=max(1.0, end - time.monotonic()))
+        self._hears()
         fleet.await_progress(*names, timeout=120)
         eventually("each server has one QEMU, where its status says", self._tidy, timeout=60)
         for name in names:
             fleet.check_disks(name)
+
+    def _hears(self) -> None:
+        """What somebody does to a Node is heard within seconds, not only by the next sweep."""
+        for mode, schedulable in (("Cordoned", "False"), ("Enabled", "True")):
+            spec = json.dumps({"spec": {"scheduling": {"mode": mode}}})
+            self._fleet.lab.kubectl("patch", "vnode", "host-1", "--type=merge", "-p", spec)
+            eventually(
+                f"host-1 is told to be {mode}",
+                lambda told=schedulable: (  # type: ignore[misc]
+                    condition(self._fleet.nodes()["host-1"], "Schedulable").get("status") == told
+                ),
+                timeout=HEARD,
+            )
 
     def _answers(self) -> bool:
         try:

@@ -6,7 +6,7 @@ runs in a thread of its own, so that its bursts (a listing, a storm of changes) 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import aiohttp
@@ -24,6 +24,14 @@ for _name, _level in {
     logging.getLogger(_name).setLevel(_level)
 
 
+TO_END = 2.0
+"""Seconds that kopf has to end: it takes a few tenths."""
+TOLD_AGAIN = 0.2
+"""Seconds until its tasks are told once more."""
+
+log = logging.getLogger(__name__)
+
+
 class KopfSource:
     """Runs kopf until told to stop; its watches feed `feed`."""
 
@@ -32,6 +40,16 @@ class KopfSource:
 
     async def run(self, enough: asyncio.Event) -> None:
         """Work of a LoopThread. Raises what ends kopf otherwise."""
+        others = asyncio.all_tasks()
+        work = asyncio.create_task(self._watch(enough))
+        end = asyncio.ensure_future(enough.wait())
+        await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
+        end.cancel()
+        await _ended(work, others)
+        if not enough.is_set():
+            raise RuntimeError("kopf has ended by itself")
+
+    async def _watch(self, enough: asyncio.Event) -> None:
         await kopf.operator(
             registry=self._registry(),
             settings=settings(),
@@ -40,8 +58,6 @@ class KopfSource:
             clusterwide=True,
             stop_flag=enough,
         )
-        if not enough.is_set():
-            raise RuntimeError("kopf has ended by itself")
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -81,6 +97,38 @@ class KopfSource:
         return kopf.AiohttpSession(server=endpoint.server, aiohttp_session=session)
 
 
+async def _ended(work: "asyncio.Task[None]", others: Collection["asyncio.Task[Any]"]) -> None:
+    """Until kopf, which was told to stop, has ended; `others` are no tasks of its. Raises what it
+    does.
+
+    When one watcher of kopf's has failed, it cancels those that are left and what could stop them,
+    all at once; a watcher that waits for the API server's answer then takes its cancellation for
+    that of a request (`kopf._cogs.clients.api.stream`), goes on, and waits for ever for credentials
+    that nobody brings any more, and kopf for it. So who is left is told again.
+    """
+    await asyncio.wait({work}, timeout=TO_END)
+    while not work.done():
+        left = asyncio.all_tasks().difference(others, {work})
+        log.warning("kopf does not end: %d tasks are told again", len(left))
+        for task in left:
+            task.cancel()
+        await asyncio.wait({work}, timeout=TOLD_AGAIN)
+    work.result()
+
+
+class Backoffs:
+    """Seconds between one failure of a request and the next try, without an end.
+
+    One that fails for good ends its watcher without a word, and kopf does not get over that. An API
+    server that comes up refuses all (403) for longer than anybody would count.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.5, 1.0, 2.0)
+        while True:
+            yield 5.0
+
+
 def settings() -> kopf.OperatorSettings:
     """Measured ones: little memory, short bursts, and a silent watch noticed within a minute."""
     s = kopf.OperatorSettings()
@@ -95,7 +143,7 @@ def settings() -> kopf.OperatorSettings:
     s.watching.inactivity_timeout = 65
     s.networking.request_timeout = 10
     s.networking.connect_timeout = 3
-    s.networking.error_backoffs = (0.5, 1, 2, 5)
+    s.networking.error_backoffs = Backoffs()
     s.execution.max_workers = 4
     s.persistence.finalizer = "respawn.dev/kopf"  # never used
     s.peering.standalone = True
