@@ -159,6 +159,9 @@ def _lacking_bridge(server: Server, node: Node) -> str | None:
 def _required_rules(world: World, server: Server, node: Node, now: Now) -> str | None:
     """Its own, and those of the servers that are there already."""
     for rule in server.spec.anti_affinity:
+        if rule.required and node.label(rule.topology_key) is None:
+            # Nobody could tell whether it is kept apart there; a slip must not void the rule.
+            return f"has not the label {rule.topology_key}, by which it is to be kept apart"
         for rival in _rivals(world, server, node, rule):
             if rule.required or replace(rule, required=True) in rival.spec.anti_affinity:
                 return f"shares its {rule.topology_key} with {rival.name} of group {rule.group}"

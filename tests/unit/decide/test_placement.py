@@ -208,6 +208,15 @@ def test_a_required_rule_holds_for_who_comes_later_as_well() -> None:
     assert choose(server(spec=rules(False)), here, nodes=(node(),), reserved=reserved).node is None
 
 
+def test_a_rule_by_a_label_that_a_host_has_not_is_not_void_there() -> None:
+    """A slip in the key would else put together what was to be kept apart, without a word."""
+    rack, hosts = rules(True, "rcak"), (node("host-1"), node("host-2"))
+    choice = choose(server(spec=rack), nodes=hosts)
+    assert choice.node is None
+    assert choice.why_not("host-2").startswith("host-2 has not the label rcak, by which")
+    assert choose(server(spec=rules(False, "rcak")), nodes=hosts).node == "host-1", "a wish"
+
+
 def test_preferred_rules_never_block() -> None:
     rival = server("web-2", placement=placed(), spec=rules(False))
     assert choose(server(spec=rules(False)), rival).node == "host-2"
