@@ -18,6 +18,16 @@ class Settling:
     """Exactly these locks are to be broken, after that."""
     foreign: tuple[Locker, ...] = ()
     """Clients of nobody we may fence: hold."""
+    gone: bool = False
+    """There is no such image."""
+
+    @property
+    def left_behind(self) -> tuple[Locker, ...]:
+        """Foreign locks whose holders do not watch the image any more: they are dead, or cut off
+        for half a minute, and a dead one's lock stays for ever.
+        """
+        watching = {c.address for c in self.foreign if not c.client}
+        return tuple(c for c in self.foreign if c.client and c.address not in watching)
 
 
 def settle(
@@ -41,6 +51,7 @@ def settle(
         ban=frozenset(Entry(c.address) for c in ours if c.address not in banned),
         unlock=tuple(c for c in ours if c.client),
         foreign=tuple(c for c in others if c not in ours),
+        gone=clients.gone,
     )
 
 

@@ -104,6 +104,8 @@ class ImageClients:
 
     lockers: tuple[Locker, ...] = ()
     watchers: tuple[Locker, ...] = ()
+    gone: bool = False
+    """There is no such image."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -4,16 +4,15 @@ from dataclasses import replace
 
 from respawn.model import actions
 from respawn.model.actions import Outlook
-from respawn.model.conditions import Reason
 from respawn.model.placement import Phase
 from respawn.model.server import Disk, DiskStatus, Server, disk_image
 from respawn.model.storage import Image
 from respawn.model.world import World
-from respawn.ports.errors import NotFound, Refused
+from respawn.ports.errors import NotFound
 from respawn.ports.images import Images
 from respawn.runtime.points import Point
 from respawn.runtime.server_record import ServerRecord
-from respawn.runtime.settling import Outdated, pool_of
+from respawn.runtime.settling import Outdated, gone, pool_of
 
 
 class Disks:
@@ -63,7 +62,7 @@ class Disks:
             await self._images.read_epoch(pool, made.image)
         except NotFound:
             # safety: S10. A new, empty disk in its place would hide that the customer's is gone.
-            raise Refused(Reason.DISK_FAILED, f"image {made.image} is gone") from None
+            raise gone(made, pool) from None
         return await self._images.ensure_disk(server, replace(disk, image=None), pool, None)
 
     async def trash(

@@ -8,7 +8,6 @@ from typing import Any
 from respawn.decide import clients
 from respawn.model import actions
 from respawn.model.actions import Outlook, ServerStep
-from respawn.model.conditions import Reason
 from respawn.model.node import FencePhase, Node
 from respawn.model.placement import Phase, Placement, ProofKind
 from respawn.model.server import (
@@ -28,8 +27,10 @@ from respawn.runtime.server_record import ServerRecord
 from respawn.runtime.settling import (
     Evidence,
     Outdated,
+    Settled,
     Settler,
     check_mark,
+    gone,
     pool_of,
     with_lockers,
 )
@@ -99,7 +100,8 @@ class ServerExecutor:
         # picture of the Node it would look as if its host had rebooted.
         self._store.put_node(node)
         target = _usable(node)
-        lockers = await self._settler.settle(known, evidence, world.pools)
+        settled = await self._settler.settle(known, evidence, world.pools)
+        _refuse_gone(known, settled, world)
         epoch = await self._raise_epoch(known, world)
         registered = target.registration
         assert registered is not None
@@ -112,7 +114,7 @@ class ServerExecutor:
             node=target.name,
             machine_id=registered.machine_id,
             boot_id=registered.boot_id,
-            proof=with_lockers(evidence.proof, lockers),
+            proof=with_lockers(evidence.proof, settled.lockers),
         )
         recovery = self._placed_again(known.status.recovery, target, evidence)
         status = replace(known.status, hardware=step.hardware, recovery=recovery)
@@ -129,7 +131,7 @@ class ServerExecutor:
         try:
             mark = await self._images.read_epoch(pool, image)
         except NotFound:
-            raise Refused(Reason.DISK_FAILED, f"image {image} of its root disk is gone") from None
+            raise gone(disk, pool) from None
         check_mark(server, image, mark)
         if mark and self._raised.get(server.uid) == (server.resource_version, mark.epoch):
             # safety: raised by us, for a write on this very version whose reply was lost. Of both
@@ -196,13 +198,13 @@ class ServerExecutor:
     ) -> None:
         fresh = await self._record.fresh(server, Phase.REVOKED)
         evidence = await self._settler.evidence(fresh, world)
-        lockers = await self._settler.settle(fresh, evidence, world.pools)
+        settled = await self._settler.settle(fresh, evidence, world.pools)
         # safety: proof and R7 were begun after the server was read as Revoked, and the write is on
         # the version that was read.
         placement = Placement(
             phase=Phase.FREE,
             epoch=fresh.placement.epoch,
-            proof=with_lockers(evidence.proof, lockers),
+            proof=with_lockers(evidence.proof, settled.lockers),
         )
         record = fresh.status.recovery
         if record is not None and record.open:
@@ -248,6 +250,16 @@ class ServerExecutor:
     ) -> None:
         await self._record.write(server, server.status, outlook, server.placement)
         self._point("status")
+
+
+def _refuse_gone(server: Server, settled: Settled, world: World) -> None:
+    """Raises Refused (DiskFailed) when a disk that it is to start with has lost its image: its
+    start could only fail, again and again.
+    """
+    wanted = {disk.name for disk in server.spec.disks}
+    for disk in settled.gone:
+        if disk.name in wanted and disk.exists:
+            raise gone(disk, pool_of(disk, world.pools))
 
 
 def _usable(node: Node) -> Node:

@@ -1,7 +1,7 @@
 """R7 and the proofs, on fresh reads: what must be true before a placement is Free or moves on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -34,6 +34,16 @@ class Evidence:
     proof: Proof | None
     node: Node | None
     listing: frozenset[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What was found at a server's images once nobody has them open any more."""
+
+    lockers: tuple[Locker, ...] = ()
+    """Whose locks were broken."""
+    gone: tuple[DiskStatus, ...] = ()
+    """Disks whose image is not there."""
 
 
 class Settler:
@@ -90,8 +100,8 @@ class Settler:
 
     async def settle(
         self, server: Server, evidence: Evidence, pools: Mapping[str, Pool]
-    ) -> tuple[Locker, ...]:
-        """R7: ban and unlock every client of every image; returns the locks that were broken.
+    ) -> Settled:
+        """R7: ban and unlock every client of every image.
 
         Raises Refused (ForeignClient, BannedBriefly), Outdated, Unavailable.
         """
@@ -99,17 +109,13 @@ class Settler:
         found = await self.list_clients(server, pools, host, evidence.listing)
         total = clients.joined(part for _, part in found)
         if total.foreign:
-            message = (
-                f"{clients.tell(total.foreign)} has its disks open and is at no address of the "
-                "host it was on; waits until it is gone"
-            )
-            raise Refused(Reason.FOREIGN_CLIENT, message)
+            raise Refused(Reason.FOREIGN_CLIENT, _held_by(found, total, pools))
         if total.ban:
             _refuse_brief(total.ban, evidence.listing)
             await self.still_revoked(server)
             await self.ban(total.ban)
         await self._unlock(found, pools)
-        return total.unlock
+        return Settled(total.unlock, tuple(disk for disk, part in found if part.gone))
 
     async def list_clients(
         self, server: Server, pools: Mapping[str, Pool], host: Collection[str],
@@ -158,7 +164,7 @@ class Settler:
         try:
             return await look(pool_of(disk, pools), disk.image)
         except NotFound:
-            return ImageClients()
+            return ImageClients(gone=True)
 
     async def _lockers(self, pool: Pool, image: str) -> ImageClients:
         return ImageClients(await self._images.lockers(pool, image))
@@ -192,12 +198,37 @@ class Settler:
             self._point("broken")
 
 
+def _held_by(
+    found: Iterable[tuple[DiskStatus, Settling]], total: Settling, pools: Mapping[str, Pool]
+) -> str:
+    """Who holds up the next start, and what a person can do about it."""
+    held = f"{clients.tell(total.foreign)} has its disks open"
+    whose = "and is at no address of the host it was on"
+    if len(total.left_behind) < sum(1 for c in total.foreign if c.client) or not total.left_behind:
+        return f"{held} {whose}; waits until it is gone"
+    disk, lock = next((d, lock) for d, part in found for lock in part.left_behind)
+    image = f"{pool_of(disk, pools).pool}/{disk.image}"
+    return (
+        f"{lock.address} holds the lock of {image}, though it has it open no more, {whose}; if it "
+        f"is dead, remove what it left: rbd lock rm {image} '{lock.cookie}' {lock.client}"
+    )
+
+
 def pool_of(disk: DiskStatus, pools: Mapping[str, Pool]) -> Pool:
     """The pool of an existing disk. Raises Refused."""
     pool = pools.get(disk.pool)
     if pool is None:
         raise Refused(Reason.UNKNOWN_POOL, f"there is no StoragePool {disk.pool}; create it again")
     return pool
+
+
+def gone(disk: DiskStatus, pool: Pool) -> Refused:
+    """DiskFailed: of a disk that was made, the image is not there."""
+    message = (
+        f"image {pool.pool}/{disk.image} of its disk {disk.name} is gone; it goes on once that is "
+        f"back: rbd trash ls {pool.pool}, and rbd trash restore, if somebody removed it"
+    )
+    return Refused(Reason.DISK_FAILED, message)
 
 
 def check_mark(server: Server, image: str, mark: EpochMark | None) -> None:

@@ -67,3 +67,15 @@ def test_a_hosts_addresses_are_declared_registered_and_fenced_ones() -> None:
     host = node(fence=fenced(addresses=("198.51.100.77",)))
     assert clients.host_addresses(host) == {"198.51.100.11", "198.51.100.77"}
     assert clients.host_addresses(None) == frozenset()
+
+
+def test_a_lock_whose_holder_watches_nothing_is_told_from_an_open_image() -> None:
+    watch = Locker("", "", STRANGER.address)
+    assert settle(STRANGER).left_behind == (STRANGER,)
+    assert settle(STRANGER, watchers=[watch]).left_behind == ()
+    assert settle(QEMU).left_behind == (), "that is ours to break"
+
+
+def test_an_image_that_is_not_there_is_remembered() -> None:
+    assert clients.settle(ImageClients(gone=True), host=HOST, own=OWN, listing=()).gone
+    assert not settle(QEMU).gone

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.simulation.loop import run
 from tests.unit.decide.builders import (
+    GIB,
     ME,
     WALL,
     fenced,
@@ -27,9 +28,9 @@ from respawn.model.actions import BanClients, Outlook, Place, Revoke
 from respawn.model.conditions import Reason
 from respawn.model.node import FencePhase
 from respawn.model.placement import Locker, Phase, Placement, Proof, ProofKind
-from respawn.model.server import Hardware, Recovery, Server, ServerStatus
+from respawn.model.server import Disk, DiskStatus, Hardware, Recovery, Server, ServerStatus
 from respawn.model.storage import Entry, EpochMark, ImageClients
-from respawn.ports.errors import Refused, Unavailable
+from respawn.ports.errors import NotFound, Refused, Unavailable
 from respawn.runtime import lanes
 from respawn.runtime.lanes import BESIDE_FENCE
 from respawn.runtime.server_executor import ServerExecutor, _proven, _usable
@@ -130,6 +131,42 @@ def test_no_epoch_is_used_again_when_the_first_write_was_done_after_all() -> Non
     over = replace(FREE.status, placement=Placement(Phase.FREE, 5))
     place(outside, ours, replace(FREE, status=over, resource_version="30"))
     assert [status.placement.epoch for _, status in outside.written] == [5, 6]
+
+
+class Torn(Free):
+    """One of the images is gone."""
+
+    lost = ""
+
+    async def clients(self, pool: Any, image: str) -> ImageClients:
+        if image == self.lost:
+            raise NotFound(image)
+        return ImageClients()
+
+
+@pytest.mark.parametrize(("lost", "wanted", "placed"), [
+    ("vs-uid-web-1-data", True, False),
+    ("vs-uid-web-1-data", False, True),
+    ("", True, True),
+])  # fmt: skip
+def test_a_server_is_not_placed_without_one_of_its_disks(
+    lost: str, wanted: bool, placed: bool
+) -> None:
+    """Its start could only fail there, and everywhere; a disk that it has no more may be gone."""
+    made = DiskStatus("data", "ceph", "vs-uid-web-1-data", GIB)
+    status = replace(FREE.status, disks=(*FREE.status.disks, made))
+    disks = (*FREE.spec.disks, *((Disk("data", "ceph", GIB),) if wanted else ()))
+    both = replace(FREE, status=status, spec=replace(FREE.spec, disks=disks))
+    outside = Torn(EpochMark(4, 20), both)
+    outside.lost = lost
+    if placed:
+        place(outside, known=both)
+        assert outside.written
+        return
+    with pytest.raises(Refused, match="vms/vs-uid-web-1-data of its disk data is gone") as refused:
+        place(outside, known=both)
+    assert refused.value.reason == Reason.DISK_FAILED
+    assert outside.mark == EpochMark(4, 20) and not outside.written, "no epoch is spent on it"
 
 
 class Lossy(Free):

@@ -16,12 +16,13 @@ from respawn.model.sight import Beat
 from respawn.model.storage import Entry, ImageClients
 from respawn.ports.errors import Refused
 from respawn.runtime.heart_watch import told
-from respawn.runtime.settling import Evidence, Outdated, Settler
+from respawn.runtime.settling import Evidence, Outdated, Settled, Settler
 from respawn.runtime.store import Store
 from respawn.runtime.vitals import Vitals
 
 IT = server(placement=revoked())
 QEMU = Locker("client.7", "auto 1", "198.51.100.11:0/7")
+STRANGER = Locker("client.66", "auto 6", "192.0.2.66:0/66")
 POOLS = world().pools
 
 
@@ -78,15 +79,38 @@ def settler(outside: Outside, store: Store) -> Settler:
     )  # fmt: skip
 
 
-def settle(outside: Outside) -> tuple[Locker, ...]:
+def settle(outside: Outside) -> Settled:
     evidence = Evidence(Proof(ProofKind.ENDED), outside.host, outside.entries)
     return asyncio.run(settler(outside, Store(ME)).settle(IT, evidence, POOLS))
 
 
 def test_an_old_client_is_banned_before_its_lock_is_broken() -> None:
     outside = Outside(node())
-    assert settle(outside) == (QEMU,)
+    assert settle(outside) == Settled((QEMU,))
     assert outside.sent == ["add", "break"] and Entry(QEMU.address) in outside.entries
+
+
+class Held(Outside):
+    """Somebody who is at no address of the old host."""
+
+    watches = True
+
+    async def clients(self, pool: Any, image: str) -> ImageClients:
+        watchers = (replace(STRANGER, client="", cookie=""),) if self.watches else ()
+        return ImageClients((STRANGER,), watchers)
+
+
+@pytest.mark.parametrize("watches", [True, False])
+def test_who_is_foreign_is_waited_for_and_a_lock_that_is_left_is_named(watches: bool) -> None:
+    """A dead one's lock stays for ever: a person has to know what is to be removed."""
+    outside = Held(node())
+    outside.watches = watches
+    with pytest.raises(Refused) as refused:
+        settle(outside)
+    assert refused.value.reason == Reason.FOREIGN_CLIENT and outside.sent == []
+    order = f"rbd lock rm vms/{IT.status.disks[0].image} 'auto 6' client.66"
+    assert (order in str(refused.value)) is not watches
+    assert STRANGER.address in str(refused.value)
 
 
 def test_an_entry_that_ends_soon_is_neither_relied_on_nor_removed() -> None:
