@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from respawn.model.conditions import Reason
+from respawn.model.conditions import Reason, Type, find
 from respawn.model.server import ROOT_DISK, Disk, DiskStatus, Server
+from respawn.model.storage import Image
 from respawn.model.units import format_quantity
 from respawn.model.world import World
 
@@ -124,6 +125,13 @@ def _blocked(world: World, disk: Disk, *, made: bool) -> DiskState | None:
     return None if made or disk.image is None else _image_blocked(world, disk)
 
 
+def _failed(image: Image) -> str:
+    ready = find(image.conditions, Type.READY)
+    if ready is None or image.phase != "Failed":
+        return ""
+    return f"; its import has failed ({ready.reason}), it says why"
+
+
 def _image_blocked(world: World, disk: Disk) -> DiskState | None:
     named = (i for i in world.images.values() if i.name == disk.image and not i.deleting)
     image = next(named, None)
@@ -132,7 +140,7 @@ def _image_blocked(world: World, disk: Disk) -> DiskState | None:
         message = f"disk {disk.name}: there is no ServerImage {disk.image}; create it{other}"
         return DiskState(reason=Reason.UNKNOWN_IMAGE, message=message)
     if not image.ready:
-        message = f"disk {disk.name}: waits until ServerImage {disk.image} is Ready"
+        message = f"disk {disk.name}: waits until ServerImage {disk.image} is Ready{_failed(image)}"
         return DiskState(reason=Reason.IMAGE_NOT_READY, message=message)
     if image.size > disk.size:
         message = (

@@ -55,9 +55,16 @@ def image(
     if trouble is not None:
         again = trouble.at + RETRY_AFTER.get(trouble.reason, PATIENCE)
         if now.mono < again:
-            told = _tell(image, "Failed", trouble.reason, trouble.message, now.wall)
+            told = _tell(image, "Failed", trouble.reason, _advised(trouble), now.wall)
             return ImageDecision(next_check=again, told=told)
     return ImageDecision(start=True)
+
+
+def _advised(trouble: Trouble) -> str:
+    again = f"tried again every {RETRY_AFTER.get(trouble.reason, PATIENCE):g} s"
+    if trouble.reason == Reason.CHECKSUM_MISMATCH:
+        again += "; if the checksum in its spec is wrong, make another ServerImage: specs are final"
+    return f"{trouble.message}; {again}"
 
 
 def imported(image: Image, pool: Pool, size: int, wall: datetime) -> Image:

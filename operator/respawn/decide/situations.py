@@ -16,6 +16,10 @@ OUT_OF_REACH = frozenset({liveness.State.API_LOST, liveness.State.CUT_OFF})
 """States of a host that may well run its servers, but takes no orders."""
 
 
+FROZEN = frozenset({liveness.State.UNRESPONSIVE, liveness.State.UNRESPONSIVE_RUNNING})
+"""States of a host that carries out nothing, and is left alone for a time."""
+
+
 def revoked(case: Case, node: str) -> Situation:
     """One wording for the whole wait, so that a recovery is not a series of status writes."""
     server = case.server
@@ -49,8 +53,11 @@ def _while_revoked(case: Case, otherwise: str) -> str:
         return otherwise
     if grounds.held(case.world, node, case.now) is not None:
         return f"waits for {node.name}, which looks dead and is not fenced: its Node says why"
-    if liveness.verdict(case.world, node, case.now).state in OUT_OF_REACH:
+    state = liveness.verdict(case.world, node, case.now).state
+    if state in OUT_OF_REACH:
         return f"waits for the agent of {node.name}, which is down or cut off, or for its fence"
+    if state in FROZEN:
+        return f"waits for {node.name}, of which only the kernel answers: its Node says until when"
     return otherwise
 
 

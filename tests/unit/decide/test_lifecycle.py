@@ -594,3 +594,16 @@ def test_a_pool_that_is_being_deleted_is_not_waited_for() -> None:
     found = find(decision(new, pools=pools).outlook.conditions, Type.READY)
     assert found is not None and found.reason == Reason.POOL_NOT_READY
     assert "is being deleted; create it again when it is gone, or add the disk" in found.message
+
+
+@pytest.mark.parametrize("deleting", [False, True])
+def test_a_stop_on_a_frozen_host_says_whom_it_waits_for(deleting: bool) -> None:
+    it = server(
+        placement=revoked(),
+        spec={"run_policy": RunPolicy.HALTED, "protected": False},
+        deleting=deleting,
+    )
+    kernel = Testimony(now().mono - 1, Answer.KERNEL, "boot-1")
+    found = decision(it, sights={"host-1": sight(12, 12, testimony=kernel, answered_at=now().mono)})
+    ready = find(found.outlook.conditions, Type.READY)
+    assert ready is not None and "of which only the kernel answers" in ready.message

@@ -432,6 +432,8 @@ def test_a_failed_import_says_why_and_is_tried_again_in_time(
         world.store.put_image(IMAGE)
         await until(lambda: why_or_none(world) == reason)
         assert is_true(image(world).conditions, Type.STALLED) is stalled
+        told = find(image(world).conditions, Type.READY)
+        assert told is not None and f"tried again every {patience:g} s" in told.message
         world.clock.mono += patience - 1
         await rounds()
         assert world.ceph.imports == 1
