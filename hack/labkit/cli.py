@@ -27,10 +27,11 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
 
   host power-off|power-on|power-cycle HOST
                                     HOST: host-1, host-2 …; as by its switch: nobody is told
-  host shutdown HOST                its services and guests are told to end, then power off
+  host shutdown HOST                services and QEMUs get SIGTERM, in 10 s all is off
   host freeze|thaw HOST             every process stands still; its kernel still answers pings
   host cut|heal HOST PLANE…         PLANE: management storage migration tenant all
-  host add|remove HOST              its servers first: as long as some are there, the Node stays
+  host add|remove HOST              move its servers first: the Node of a host that is removed with
+                                    some goes only when it is certain that nothing runs there
   host exec HOST -- CMD…
   switch cut|heal PLANE…            that plane of all hosts
   agent|heart|libvirtd stop|start|kill|freeze|thaw HOST
@@ -57,7 +58,7 @@ hack/lab: a whole Respawn cluster in one machine: API server, Ceph, hosts, opera
   -o json                           machine-readable answer (see docs/lab.md)
 
 Exit codes: 0 done or already so, 1 tried and failed, 2 unknown name or impossible order,
-130 interrupted."""
+130 interrupted; of kubectl, host exec and ceph exec the command's own."""
 
 _ENTRY = re.compile(r"^  (?=\S)", re.MULTILINE)
 

@@ -66,23 +66,31 @@ def up(order: Order) -> None:
             profile=profile,
             bare="--bare" in order.flags,
         )
-    say("\nTry next:\n" + "\n".join(_try_next(order, lab.state.bare)))
+    say("\nTry next:\n" + "\n".join(_try_next(order, list(lab.state.hosts), lab.state.bare)))
 
 
-def _try_next(order: Order, bare: bool) -> list[str]:
+def _try_next(order: Order, hosts: list[str], bare: bool) -> list[str]:
     flag = "" if order.lab == "lab" else f" --name {order.lab}"
     lines = [
         (f'eval "$(hack/lab env{flag})"', "kubectl now talks to this lab"),
         ("kubectl apply -f manifests/samples/web-1.yaml", "a server"),
         ("kubectl get vs,vnode -A", "servers and hosts"),
-        (f"hack/lab host power-off host-2{flag}", "and see it come back elsewhere"),
+        *_try_to_break(hosts, bare, flag),
         (f"hack/lab writers{flag}", "who could write to each disk"),
         (f"hack/lab status{flag}", "the lab's parts"),
         (f"hack/lab down{flag}", "take it all away"),
     ]
     if bare:
         lines = [line for line in lines if not line[0].startswith("kubectl")]
-    return [f"  {command:<48} {why}" for command, why in lines]
+    return [f"  {command:<48}  {why}" for command, why in lines]
+
+
+def _try_to_break(hosts: list[str], bare: bool, flag: str) -> list[tuple[str, str]]:
+    if bare:
+        return [(f"hack/lab host power-cycle {hosts[0]}{flag}", "another boot of it")]
+    if len(hosts) > 1:
+        return [(f"hack/lab host power-off {hosts[1]}{flag}", "and see it come back elsewhere")]
+    return [(f"hack/lab guest kill customer-a/web-1{flag}", "and see it come back")]
 
 
 def _refuse_other_shape(order: Order, folder: Folder) -> None:
@@ -97,8 +105,8 @@ def _refuse_other_shape(order: Order, folder: Folder) -> None:
     for option, present in asked.items():
         if order.options.get(option, present) != present:
             raise Unknown(
-                f"lab '{state.name}' is there with {option} {present}: "
-                f"take it down first, or use host add|remove"
+                f"lab '{state.name}' is there with {option} {present}: take it down first"
+                + (", or use host add|remove" if option == "--hosts" else "")
             )
 
 
@@ -187,7 +195,7 @@ def _host_exec(order: Order, name: str) -> None:
 
 def switch(order: Order) -> None:
     if len(order.words) < 3 or order.words[1] not in ("cut", "heal"):
-        raise Unknown("usage: hack/lab switch cut|heal PLANE")
+        raise Unknown("usage: hack/lab switch cut|heal PLANE…")
     planes = names.planes(order.words[2:])
     with Folder(order.lab).locked():
         faults.switch(Lab.open(order.lab), order.words[1], planes)

@@ -228,6 +228,8 @@ def not_ready(lab: Lab) -> list[str]:
     found = json.loads(kubectl(lab, "get", kinds, "-o", "json"))["items"]
     waiting = []
     for item in found:
+        if "deletionTimestamp" in item["metadata"]:
+            continue  # of a host that was removed: it goes when nothing can run there any more
         conditions = {c["type"]: c for c in item.get("status", {}).get("conditions", [])}
         condition = conditions.get("Ready")
         if condition is None or condition["status"] != "True":

@@ -5,6 +5,8 @@ mount --make-rprivate /
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o size=2G,mode=755 tmpfs /run
 mkdir -p /run/netns /run/lock /run/images /run/hosts
-hostname "lab-${LAB_NAME}"
+name=lab-$LAB_NAME
+while [[ $name == *- ]]; do name=${name%-}; done # which no hostname may end with
+hostname "$name"
 ip link set lo up
 exec "$@"

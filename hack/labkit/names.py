@@ -33,8 +33,8 @@ _HOST_NAME = re.compile(r"host-([1-9][0-9]{0,2})\Z")
 
 
 def number(text: str) -> int | None:
-    """A whole number in plain digits; None for anything else."""
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
+    """A whole number in plain digits, without a zero before it; None for anything else."""
+    return int(text) if re.fullmatch("0|[1-9][0-9]{0,8}", text) else None
 
 
 def check_lab_name(name: str) -> str:

@@ -28,7 +28,8 @@ def of_host(lab: Lab, service: str, verb: str, name: str) -> None:
     machine = lab.host(name)
     supervisor = machine.supervisor()
     if service not in supervisor.services():
-        raise Unknown(f"{name} has no {service}")
+        more = "" if lab.state.bare else f": hack/lab host power-on {name} brings it to its end"
+        raise Unknown(f"{name} has no {service}{more}")
     order(supervisor, [service], verb, VERBS)
     if service == "libvirtd" and verb in ("start", "thaw"):
         machine.wait_libvirtd()

@@ -33,7 +33,10 @@ def status(lab: Lab) -> dict:
 
 
 def _state(services: dict[str, dict], name: str) -> str | None:
-    state = services.get(name, {}).get("state")
+    found = services.get(name, {})
+    state = found.get("state")
+    if state == "running" and found.get("suspended"):
+        return "frozen"  # by a signal that was no order of ours: `freeze-after`
     return "starting" if state == "waiting" else state
 
 
@@ -70,13 +73,24 @@ def _host_service(name: str, services: dict[str, dict], power: str) -> str | Non
 
 
 def leader(lab: Lab) -> int | None:
-    """Index of the operator that leads by the Lease operator-leader; None when nobody does.
+    """Index of the operator that leads by the Lease operator-leader; None when nobody does: the
+    Lease of a process that has ended, or has another life now, runs on for a while.
 
     Raises controlplane.Silent when it cannot be known.
     """
     path = f"/apis/coordination.k8s.io/v1/namespaces/{names.NAMESPACE}/leases/operator-leader"
     lease = controlplane.get(lab.folder, lab.state, path)
-    return holder(lease, datetime.datetime.now(datetime.UTC))
+    index = holder(lease, datetime.datetime.now(datetime.UTC))
+    begun = lab.supervisor.services().get(f"operator-{index}", {}).get("since")
+    return index if lease and acquired_since(lease, begun) else None
+
+
+def acquired_since(lease: dict, begun: float | None) -> bool:
+    """Whether LEASE was acquired by a process that was started at BEGUN (None: there is none)."""
+    acquired = lease.get("spec", {}).get("acquireTime")
+    if begun is None or not acquired:
+        return begun is not None
+    return datetime.datetime.fromisoformat(acquired.replace("Z", "+00:00")).timestamp() >= begun
 
 
 def holder(lease: dict | None, now: datetime.datetime) -> int | None:

@@ -8,7 +8,7 @@ orders on the unix socket SOCKET: one JSON object a line, one JSON answer a line
      "pass_listener": false, "stop_patience": seconds from SIGTERM to SIGKILL, default 10}
     {"op": "start"|"stop"|"kill"|"freeze"|"thaw"|"forget", "name": N}
     {"op": "status"}
-        -> {"ok": true, "services": {N: {"state": S, "pid": P, "restarts": K}}}
+        -> {"ok": true, "services": {N: {"state": S, "pid": P, "restarts": K, …}}}
 
 States: running, stopped (by order), waiting (died, restart pending), dead (died, not restarted),
 frozen. Only the service's own process is signalled, never its children: a libvirtd that goes
@@ -42,10 +42,20 @@ class Service:
         self.pass_listener = spec.get("pass_listener", False)
         self.stop_patience = spec.get("stop_patience") or STOP_PATIENCE_S
         self.pid = 0
+        self.since = None  # when that process was started, seconds of the wall clock
         self.state = "stopped"
         self.restarts = 0
         self.waiters = []  # connections whose stop order waits for the exit
         self.generation = 0  # outdates timers of an earlier incarnation
+
+
+def suspended(pid):
+    """Whether it was stopped by a signal, whoever sent it."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
 
 
 class Supervisor:
@@ -132,7 +142,7 @@ class Supervisor:
             service.pid, service.state = 0, "dead"
             return
         service.generation += 1
-        service.state = "running"
+        service.state, service.since = "running", time.time()
         self.log(f"{service.name}: started, pid {service.pid}")
 
     def reap(self):
@@ -232,7 +242,13 @@ class Supervisor:
 
     def describe(self):
         return {
-            s.name: {"state": s.state, "pid": s.pid, "restarts": s.restarts}
+            s.name: {
+                "state": s.state,
+                "pid": s.pid,
+                "restarts": s.restarts,
+                "since": s.since if s.pid else None,
+                "suspended": suspended(s.pid),
+            }
             for s in self.services.values()
         }
 

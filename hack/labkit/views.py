@@ -35,7 +35,7 @@ def writers(answer: dict, servers: Mapping[int, str] | None = None) -> str:
         mark = "unknown" if active is None else f"{active}{MANY if active > 1 else ''}"
         rows.append([image["image"], mark, *[None] * 6])
         for q in image["qemus"]:
-            shut_out = "unknown" if q["blocklisted"] is None else q["blocklisted"]
+            shut_out = {None: "unknown", True: "yes", False: "no"}[q["blocklisted"]]
             server = known.get(q["pid"])
             rows.append(["", "", server, q["host"], q["pid"], q["role"], q["state"], shut_out])
     if not rows:

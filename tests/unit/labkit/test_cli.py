@@ -5,6 +5,7 @@ from subprocess import CalledProcessError
 
 import pytest
 
+from labkit import commands, names
 from labkit.cli import USAGE, main, parse
 from labkit.errors import Unknown
 from labkit.guest import build
@@ -152,3 +153,17 @@ def test_an_error_that_nobody_thought_of_is_one_line_and_1(
     monkeypatch.setattr("labkit.commands.run", run)
     assert main(["status"]) == 1
     assert re.fullmatch(line, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("12", 12), ("01", None), ("-1", None)])
+def test_a_number_has_one_way_to_be_written(text: str, value: int | None) -> None:
+    assert names.number(text) == value
+
+
+def test_what_is_tried_next_is_possible_in_that_lab() -> None:
+    def lines(hosts: list[str], bare: bool = False) -> str:
+        return "\n".join(commands._try_next(parse(["up", "--name", "b"]), hosts, bare))
+
+    assert "host power-off host-3 --name b " in lines(["host-2", "host-3"])
+    assert "power-off" not in lines(["host-1"]) and "guest kill" in lines(["host-1"])
+    assert "host power-cycle host-1 --name b " in lines(["host-1"], bare=True)

@@ -51,3 +51,23 @@ def test_the_leader_is_unknown_while_the_api_is_silent(monkeypatch: pytest.Monke
     assert status.leader_text(answer) == "unknown"
     assert status.leader_text({"leader": None, "known": True}) == "none"
     assert status.leader_text({"leader": 2, "known": True}) == "2"
+
+
+@pytest.mark.parametrize(
+    ("begun", "leads"),
+    [(1767268801.0, True), (1767268805.0, False), (None, False)],
+)
+def test_the_lease_of_a_former_life_leads_nobody(begun: float | None, leads: bool) -> None:
+    """It runs on for seconds after its process was killed, and bears the name of the next one."""
+    held = {"spec": {"acquireTime": "2026-01-01T12:00:03.000000Z"}}
+    assert status.acquired_since(held, begun) is leads
+    assert status.acquired_since({"spec": {}}, begun) is (begun is not None)
+
+
+def test_a_process_that_was_stopped_by_a_signal_is_frozen_whoever_sent_it() -> None:
+    def state(**more: object) -> str | None:
+        return status._state({"operator-1": {"pid": 7, **more}}, "operator-1")
+
+    assert state(state="running", suspended=False) == "running"
+    assert state(state="running", suspended=True) == "frozen"
+    assert state(state="waiting", suspended=False) == "starting"
