@@ -6,7 +6,11 @@ from respawn.decide.liveness import State
 from respawn.model.conditions import Reason
 
 SENTENCES = {
-    State.UNKNOWN: (Reason.UNKNOWN, "its signs of life cannot be read from here"),
+    State.UNKNOWN: (
+        Reason.UNKNOWN,
+        "its signs of life cannot be read by the operator (its Lease in the API, its heart in "
+        "Ceph); ends when they can",
+    ),
     State.API_LOST: (
         Reason.AGENT_DOWN,
         "its agent is down or cut off, its heart beats; its servers are left as they are: start "

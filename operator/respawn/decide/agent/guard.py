@@ -18,7 +18,10 @@ def check_ask(ask: Ask, me: Identity) -> GuardAnswer:
     if ask.operation in INCOMING:
         return _no(f"no {ask.operation} of {ask.uid} was ordered to this host")
     if ask.boot_id != me.boot_id:
-        return _no(f"the domain is for boot {ask.boot_id}, this is boot {me.boot_id}")
+        return _no(
+            f"the domain is for boot {ask.boot_id}, this is boot {me.boot_id}: it was made on "
+            "another host, or before a reboot; only Respawn starts its servers"
+        )
     return _yes("asked by our own order")
 
 
