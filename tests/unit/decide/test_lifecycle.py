@@ -21,7 +21,7 @@ from tests.unit.decide.builders import (
 from respawn.decide import case, decide
 from respawn.model import actions
 from respawn.model.base import Key, Kind
-from respawn.model.conditions import Reason, Type, find, is_true
+from respawn.model.conditions import Condition, Reason, Type, find, is_true
 from respawn.model.node import FencePhase, NodeSpec, Registration, ReportState
 from respawn.model.placement import Phase, Placement
 from respawn.model.server import (
@@ -520,6 +520,18 @@ def test_a_disk_that_was_only_announced_still_needs_its_image() -> None:
     found = decision(server(status={"disks": announced}), images={})
     ready = find(found.outlook.conditions, Type.READY)
     assert ready is not None and ready.reason == Reason.UNKNOWN_IMAGE
+
+
+def test_who_waits_for_an_image_hears_that_its_import_has_failed() -> None:
+    """And why, without a look at the other object."""
+    it, images = server(status={"disks": ()}), world(nodes=()).images
+    (uid, golden), *_ = images.items()
+    why = Condition(Type.READY, "False", Reason.CHECKSUM_MISMATCH, "it is another", 1)
+    for phase, told in (("Failed", True), ("Importing", False)):
+        torn = replace(golden, ready=False, phase=phase, conditions=(why,))
+        found = find(decision(it, images={uid: torn}).outlook.conditions, Type.READY)
+        assert found is not None and found.reason == Reason.IMAGE_NOT_READY
+        assert ("has failed (ChecksumMismatch)" in found.message) is told
 
 
 def test_what_was_only_announced_is_trashed_too() -> None:

@@ -1,10 +1,13 @@
 """Who leads, and what is said when that is not known."""
 
 import datetime
+import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from labkit import controlplane, status
+from labkit import controlplane, install, status
 from labkit.lab import Lab
 
 NOW = datetime.datetime(2026, 1, 1, 12, 0, 10, tzinfo=datetime.UTC)
@@ -71,3 +74,32 @@ def test_a_process_that_was_stopped_by_a_signal_is_frozen_whoever_sent_it() -> N
     assert state(state="running", suspended=False) == "running"
     assert state(state="running", suspended=True) == "frozen"
     assert state(state="waiting", suspended=False) == "starting"
+
+
+@pytest.mark.parametrize(("ago", "leader"), [(60.0, 2), (-5.0, None)])
+def test_a_process_that_has_begun_since_does_not_lead_by_the_lease_that_is_left(
+    monkeypatch: pytest.MonkeyPatch, ago: float, leader: int | None
+) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    held = lease(renewed=now.isoformat())
+    held["spec"]["acquireTime"] = now.isoformat()
+    services = {"operator-2": {"state": "running", "since": now.timestamp() - ago}}
+    lab: Any = SimpleNamespace(
+        folder=None, state=None, supervisor=SimpleNamespace(services=lambda: services)
+    )
+    monkeypatch.setattr(controlplane, "get", lambda *_: held)
+    assert status.leader(lab) == leader
+    services.clear()
+    assert status.leader(lab) is None
+
+
+def test_nobody_waits_for_the_node_of_a_host_that_was_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def node(name: str, **more: str) -> dict:
+        return {"kind": "Node", "metadata": {"name": name, **more}, "status": {}}
+
+    found = {"items": [node("host-1"), node("host-2", deletionTimestamp="2026-01-01T12:00:00Z")]}
+    monkeypatch.setattr(install, "kubectl", lambda *_: json.dumps(found))
+    lab: Any = None
+    assert install.not_ready(lab) == ["Node/host-1: no status yet"]

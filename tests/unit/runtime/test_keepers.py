@@ -256,10 +256,12 @@ def test_a_pool_is_not_ready_as_soon_as_ceph_has_fallen_silent_and_ready_when_it
         await until(lambda: world.store.pools["ceph"].ready)
         begun = world.clock.mono
         for mute in (Unavailable("no answer"), None):  # all of it, or its OSDs alone
+            await rounds()  # what follows on its own writes is over
             world.ceph.usage_error = mute
             world.clock.mono += world.store.policy.timings.fence_after + 0.1
             await until(lambda: not world.store.pools["ceph"].ready)
             assert why(world.store.pools["ceph"]) == ("False", Reason.UNREACHABLE)
+            await rounds()
             world.ceph.usage_error = None
             world.store.ceph_answered(world.clock.mono)
             await until(lambda: world.store.pools["ceph"].ready)
