@@ -23,8 +23,8 @@ def ceph_answers(world: World, node: Node, now: Now) -> bool:
 
 def ceph_is_silent(world: World, node: Node, now: Now) -> bool:
     """Whether it has not answered for so long that a host would be fenced for it."""
-    at = world.me.ceph_ok_at
-    return at is None or at < now.mono - liveness.timings_for(world, node).fence_after
+    timings = liveness.timings_for(world, node)
+    return world.me.ceph_ok_at is None or ceph_fell_silent(world.me, timings, now)
 
 
 def ceph_fell_silent(me: Me, timings: Timings, now: Now) -> bool:

@@ -26,7 +26,7 @@ for _name, _level in {
 
 TO_END = 2.0
 """Seconds that kopf has to end: it takes a few tenths."""
-TOLD_AGAIN = 0.2
+TOLD_AGAIN = 1.0
 """Seconds until its tasks are told once more."""
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,9 @@ from respawn.ports.images import Images
 from respawn.runtime.points import Point
 from respawn.runtime.vitals import Vitals
 
+A_YEAR = 31536000
+"""Seconds: a blocklist entry for good, as our own are."""
+
 
 class Outdated(Exception):
     """A fresh read shows that the step's ground is gone; nothing was done."""
@@ -202,15 +205,16 @@ def _held_by(
     found: Iterable[tuple[DiskStatus, Settling]], total: Settling, pools: Mapping[str, Pool]
 ) -> str:
     """Who holds up the next start, and what a person can do about it."""
-    held = f"{clients.tell(total.foreign)} has its disks open"
-    whose = "and is at no address of the host it was on"
-    if len(total.left_behind) < sum(1 for c in total.foreign if c.client) or not total.left_behind:
-        return f"{held} {whose}; waits until it is gone"
+    whose = "is at no address of the host it was on"
+    if open_still := [c for c in total.foreign if c not in total.left_behind]:
+        return f"{clients.tell(open_still)} has its disks open and {whose}; waits until it is gone"
     disk, lock = next((d, lock) for d, part in found for lock in part.left_behind)
-    image = f"{pool_of(disk, pools).pool}/{disk.image}"
+    # safety: never `rbd lock rm`: one that is only cut off would write on. Of who is banned for
+    # good we break the lock ourselves.
+    ban = f"ceph osd blocklist add {lock.address} {A_YEAR}"
     return (
-        f"{lock.address} holds the lock of {image}, though it has it open no more, {whose}; if it "
-        f"is dead, remove what it left: rbd lock rm {image} '{lock.cookie}' {lock.client}"
+        f"{lock.address} holds the lock of {pool_of(disk, pools).pool}/{disk.image}, has it open "
+        f"no more and {whose}; it goes on if it comes back and lets go. If it is not to: {ban}"
     )
 
 

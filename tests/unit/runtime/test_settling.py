@@ -108,9 +108,12 @@ def test_who_is_foreign_is_waited_for_and_a_lock_that_is_left_is_named(watches: 
     with pytest.raises(Refused) as refused:
         settle(outside)
     assert refused.value.reason == Reason.FOREIGN_CLIENT and outside.sent == []
-    order = f"rbd lock rm vms/{IT.status.disks[0].image} 'auto 6' client.66"
-    assert (order in str(refused.value)) is not watches
     assert STRANGER.address in str(refused.value)
+    order = f"ceph osd blocklist add {STRANGER.address} 31536000"
+    assert (order in str(refused.value)) is not watches
+    # and that is all it takes
+    outside.entries = frozenset({Entry(STRANGER.address)})
+    assert settle(outside) == Settled((STRANGER,)) and outside.sent == ["break"]
 
 
 def test_an_entry_that_ends_soon_is_neither_relied_on_nor_removed() -> None:
