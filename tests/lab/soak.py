@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -217,13 +218,12 @@ class Day:
         for mode, schedulable in (("Cordoned", "False"), ("Enabled", "True")):
             spec = json.dumps({"spec": {"scheduling": {"mode": mode}}})
             self._fleet.lab.kubectl("patch", "vnode", "host-1", "--type=merge", "-p", spec)
-            eventually(
-                f"host-1 is told to be {mode}",
-                lambda told=schedulable: (  # type: ignore[misc]
-                    condition(self._fleet.nodes()["host-1"], "Schedulable").get("status") == told
-                ),
-                timeout=HEARD,
-            )
+            told = partial(self._is_schedulable, schedulable)
+            eventually(f"host-1 is told to be {mode}", told, timeout=HEARD)
+
+    def _is_schedulable(self, status: str) -> bool:
+        told = condition(self._fleet.nodes()["host-1"], "Schedulable")
+        return bool(told.get("status") == status)
 
     def _answers(self) -> bool:
         try:

@@ -21,12 +21,6 @@ def ceph_answers(world: World, node: Node, now: Now) -> bool:
     return _lately(world.me.ceph_ok_at, world, node, now)
 
 
-def ceph_is_silent(world: World, node: Node, now: Now) -> bool:
-    """Whether it has not answered for so long that a host would be fenced for it."""
-    timings = liveness.timings_for(world, node)
-    return world.me.ceph_ok_at is None or ceph_fell_silent(world.me, timings, now)
-
-
 def ceph_fell_silent(me: Me, timings: Timings, now: Now) -> bool:
     """Whether it has answered this operator, and not for `fenceAfter` since."""
     return me.ceph_ok_at is not None and me.ceph_ok_at < now.mono - timings.fence_after

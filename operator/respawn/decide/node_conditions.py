@@ -117,8 +117,9 @@ def _fencing_ready(world: World, node: Node, now: Now) -> Row:
         return Type.FENCING_READY, "False", blocked[0], blocked[1]
     told = find(node.conditions, Type.FENCING_READY)
     was_silent = told is not None and told.reason == Reason.CEPH_UNPROVEN
+    fell_silent = brake.ceph_fell_silent(world.me, liveness.timings_for(world, node), now)
     # An operator that has just begun has not asked it yet.
-    silent = was_silent if grounds.only_beginning(world) else brake.ceph_is_silent(world, node, now)
+    silent = was_silent if grounds.only_beginning(world) else fell_silent
     if silent:
         return Type.FENCING_READY, "Unknown", Reason.CEPH_UNPROVEN, FENCES_NOBODY
     return Type.FENCING_READY, "True", Reason.AS_SPECIFIED, ""
